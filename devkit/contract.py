@@ -1,0 +1,40 @@
+"""The container contract: the paths, ports, labels and variables that image, host and runtime agree on.
+
+The runtime (devkit/runtime) is copied into images and imports nothing from here; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+APP_ROOT = PurePosixPath("/var/azureml-app")
+MODELS_DIR = "azureml-models"
+RUNTIME_ROOT = PurePosixPath("/opt/devkit")
+RUNTIME_PACKAGE = RUNTIME_ROOT / "devkit_runtime"
+
+SCORE_PORT = 5001
+DEBUG_PORT = 5678
+
+USER = "devkit"
+UID = 1000
+
+# JSON-valued or plain strings on images, containers and networks. `devkit` finds its own by SERVICE.
+LABEL_SERVICE = "devkit.service"
+LABEL_WORKSPACE = "devkit.workspace"
+LABEL_CONTENT = "devkit.content-hash"
+LABEL_LAYOUT = "devkit.layout"
+LABEL_PARENT = "devkit.parent"
+LABEL_VERSION = "devkit.version"
+LABEL_RUN = "devkit.run"
+
+# Read by the runtime at start; see devkit/runtime/settings.py.
+ENV_DEBUG = "DEVKIT_DEBUG"
+ENV_WAIT_FOR_CLIENT = "DEVKIT_WAIT_FOR_CLIENT"
+ENV_RELOAD = "DEVKIT_RELOAD"
+ENV_STATUS = "DEVKIT_STATUS"
+ENV_WORKERS = "DEVKIT_WORKERS"
+ENV_SHOW_ERRORS = "DEVKIT_SHOW_ERRORS"
+ENV_SCORE_ADDRESS = "DEVKIT_SCORE_ADDRESS"
+ENV_DEBUG_ADDRESS = "DEVKIT_DEBUG_ADDRESS"
+ENV_DEBUG_CLIENTS = "DEVKIT_DEBUG_CLIENTS"
+ENV_SCORING_TIMEOUT = "SCORING_TIMEOUT_MS"

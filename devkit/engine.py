@@ -1,0 +1,279 @@
+"""What devkit needs from a container engine, and the values that go back and forth.
+
+Engines live in `engines/`; steps get one handed in and never import one. Every engine, and the fake used in
+unit tests, passes `tests/engine_contract.py`. What an engine cannot do it says by `Unsupported` with a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from docker.utils import parse_repository_tag
+
+from devkit.errors import BadValue
+
+Progress = Callable[[str], None]
+"""Takes one line of text about long work, as it happens."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """An image reference "repository:version"; the version defaults to "latest" as Docker's does."""
+
+    repository: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> Tag:
+        """Read "repo", "repo:version" or "host:port/repo:version".
+
+        Raises:
+            BadValue: a digest, or nothing where a name has to be.
+        """
+        repository, version = parse_repository_tag(text)
+        if not repository or "@" in text or repository != repository.lower() or " " in text:
+            raise BadValue(
+                f"{text!r} is not an image tag.", hint='Use "name:version" in lower case, as in "debug:1".'
+            )
+        return cls(repository, version or "latest")
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.version}"
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Which engine answered, and where."""
+
+    name: str
+    version: str
+    endpoint: str
+    os: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    env: Mapping[str, str]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class PortBinding:
+    """A container port published on this machine; `host_port` 0 lets the engine pick a free one."""
+
+    container_port: int
+    host_port: int
+    bind: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as the engine sees it now.
+
+    `state` is the engine's word: created, running, paused, restarting, exited or dead. `exit_code` is None
+    while it runs. `ports` maps container port to (bind address, host port).
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    state: str
+    exit_code: int | None
+    oom_killed: bool
+    labels: Mapping[str, str]
+    ports: Mapping[int, tuple[str, int]]
+    started_at: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its processes run now."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True)
+class ContextFile:
+    """One file of a build context: where it stands in the context and where its bytes come from."""
+
+    path: PurePosixPath
+    content: bytes | Path
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """All that an engine needs to make an image.
+
+    `context` never holds secrets; `secrets` maps an id to a local file and reaches the build only as a
+    BuildKit secret. `args` are build arguments (proxies, index addresses without a password).
+    `requirements`, `placements` and `env` say the same in data, for engines that build no image.
+    """
+
+    tag: Tag
+    dockerfile: str
+    context: tuple[ContextFile, ...]
+    labels: Mapping[str, str]
+    args: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    platform: str | None = None
+    pull: bool = False
+    no_cache: bool = False
+    requirements: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A local file or folder and the place it has in the container."""
+
+    local: Path
+    remote: PurePosixPath
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that an engine needs to start a container, detached."""
+
+    image: Tag
+    name: str
+    labels: Mapping[str, str]
+    env: Mapping[str, str]
+    ports: tuple[PortBinding, ...]
+    network: str | None = None
+    user: str | None = None
+    memory: str | None = None
+    cpus: float | None = None
+    gpus: str | None = None
+    read_only: bool = False
+    hardened: bool = True
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A process started by `exec`, as a two-way byte stream. Close it in every case."""
+
+    def read(self, size: int = 65536) -> bytes:
+        """Return standard output as it comes, at most `size` bytes; b"" at its end."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data` to standard input."""
+
+    def close_stdin(self) -> None:
+        """End standard input; the process reads end of file."""
+
+    def stderr(self) -> bytes:
+        """Return what came on standard error so far (the last 64 KiB)."""
+
+    def wait(self) -> int:
+        """Read to the end and return the exit code."""
+
+    def resize(self, *, rows: int, columns: int) -> None:
+        """Tell a terminal's size; nothing where there is no terminal."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when `read` has something."""
+
+    def close(self) -> None:
+        """Let go of the stream; the process loses its standard input."""
+
+
+class Engine(Protocol):
+    """A place that runs containers."""
+
+    name: str
+
+    def info(self) -> EngineInfo:
+        """Say which engine answers.
+
+        Raises:
+            NoEngine: nothing answers.
+            EngineDenied: this user may not use it.
+        """
+
+    def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
+        """Make an image.
+
+        Raises:
+            BaseImageMissing: the base image is neither here nor to be had.
+            PackageInstallFailed: a requirement could not be installed; it is named.
+            BuildError: another step failed.
+        """
+
+    def image(self, tag: str) -> Image | None:
+        """Find an image by tag or id; None when the engine has none."""
+
+    def remove_image(self, tag: str) -> None:
+        """Remove a tag, and the image with its last tag; nothing when it is not there."""
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a network of that name unless it is there."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; nothing when it is not there."""
+
+    def run(self, spec: RunSpec) -> Container:
+        """Start a container, detached.
+
+        Raises:
+            ImageMissing: no such image.
+            PortInUse: a host port is taken; nothing is left behind.
+            NameInUse: the name is taken; the other container is left alone.
+        """
+
+    def container(self, name: str) -> Container | None:
+        """Find a container by name or id; None when there is none."""
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """List containers, stopped ones too, that carry all `labels` (an empty value matches any)."""
+
+    def exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        tty: bool = False,
+    ) -> Stream:
+        """Start a process in a running container.
+
+        Raises:
+            ContainerMissing: no such container, or it does not run.
+        """
+
+    def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
+        """Unpack a tar stream below `path` in the container."""
+
+    def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
+        """Yield `path` of the container as a tar stream; a missing path raises FileNotFoundError."""
+
+    def logs(
+        self, container: str, *, follow: bool = False, since: float | None = None, tail: int | None = None
+    ) -> Iterator[bytes]:
+        """Yield the log, standard output and error together, from `since` (Unix seconds) on.
+
+        With `follow` it goes on until the container ends.
+        """
+
+    def stop(self, container: str, *, timeout_s: int = 5) -> None:
+        """Ask a container to end, and end it after `timeout_s`; nothing when it does not run."""
+
+    def start(self, container: str) -> Container:
+        """Start a stopped container again."""
+
+    def remove(self, container: str) -> None:
+        """Remove a container, running or not; nothing when it is not there."""
+
+    def close(self) -> None:
+        """Let go of connections."""
