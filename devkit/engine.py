@@ -36,7 +36,8 @@ class Tag:
         repository, version = parse_repository_tag(text)
         if not repository or "@" in text or repository != repository.lower() or " " in text:
             raise BadValue(
-                f"{text!r} is not an image tag.", hint='Use "name:version" in lower case, as in "debug:1".'
+                f"{text!r} is not an image tag.",
+                hint='Use "name:version" in lower case, as in "debug:1".',
             )
         return cls(repository, version or "latest")
 
@@ -212,6 +213,9 @@ class Engine(Protocol):
     def image(self, tag: str) -> Image | None:
         """Find an image by tag or id; None when the engine has none."""
 
+    def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
+        """Make an image out of a root file system's tar stream."""
+
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""
 
@@ -259,7 +263,12 @@ class Engine(Protocol):
         """Yield `path` of the container as a tar stream; a missing path raises FileNotFoundError."""
 
     def logs(
-        self, container: str, *, follow: bool = False, since: float | None = None, tail: int | None = None
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        tail: int | None = None,
     ) -> Iterator[bytes]:
         """Yield the log, standard output and error together, from `since` (Unix seconds) on.
 
