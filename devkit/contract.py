@@ -22,6 +22,7 @@ UID = 1000
 LABEL_SERVICE = "devkit.service"
 LABEL_WORKSPACE = "devkit.workspace"
 LABEL_CONTENT = "devkit.content-hash"
+LABEL_ENVIRONMENT = "devkit.environment-hash"
 LABEL_LAYOUT = "devkit.layout"
 LABEL_PARENT = "devkit.parent"
 LABEL_VERSION = "devkit.version"

@@ -103,11 +103,15 @@ class Container:
 
 @dataclass(frozen=True)
 class ContextFile:
-    """One file of a build context: where it stands in the context and where its bytes come from."""
+    """One file of a build context: where it stands in the context and where its bytes come from.
+
+    With `link` it is a symbolic link to that text, and `content` is empty.
+    """
 
     path: PurePosixPath
     content: bytes | Path
     mode: int = 0o644
+    link: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class BuildSpec:
     `context` never holds secrets; `secrets` maps an id to a local file and reaches the build only as a
     BuildKit secret. `args` are build arguments (proxies, index addresses without a password).
     `requirements`, `placements` and `env` say the same in data, for engines that build no image.
+    `buildkit_dockerfile` is the same build with cache and secret mounts; an engine that has BuildKit takes
+    it, one that has not takes `dockerfile` and refuses `secrets`.
     """
 
     tag: Tag
@@ -131,6 +137,7 @@ class BuildSpec:
     requirements: tuple[str, ...] = ()
     placements: tuple[Placement, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    buildkit_dockerfile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """All that an engine needs to start a container, detached."""
+    """All that an engine needs to start a container, detached.
+
+    `command` replaces what the image starts. `hardened` means no capabilities and no way to new privileges.
+    """
 
     image: Tag
     name: str
@@ -157,6 +167,7 @@ class RunSpec:
     gpus: str | None = None
     read_only: bool = False
     hardened: bool = True
+    command: tuple[str, ...] | None = None
 
 
 @runtime_checkable

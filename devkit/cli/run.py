@@ -1,0 +1,134 @@
+"""`devkit debug`, `run`, `stop` and `delete`: the life of the container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from devkit.cli.group import command
+from devkit.cli.options import App, image_options, run_options
+from devkit.errors import DevkitError, Interrupted
+
+if TYPE_CHECKING:
+    from devkit.session import BuildOptions, Debugging, Running, StartOptions
+
+
+@command("run", examples=[
+        'devkit run',
+        'devkit run --port auto --memory 2g --env LOG_LEVEL=debug',
+    ])
+@run_options
+@image_options
+@click.option("--no-debug", is_flag=True, help="Without a debugger: as fast as deployed.")
+@click.pass_obj
+def run(app: App, *, no_debug: bool, **options: Any) -> None:
+    """Package and start the service, and wait until it answers."""
+    with app.session("Starting") as session:
+        build, start = _options(options, debug=not no_debug)
+        if app.dry_run:
+            app.out.result(*session.dry_run(build, start))
+            return
+        running = session.run(build, start)
+    app.out.result(running, _running_text(running))
+
+
+@command(
+    "debug",
+    examples=[
+        "devkit debug",
+        "devkit debug --detach --json",
+        "devkit debug --wait-for-client     init() waits for F5",
+    ],
+)
+@run_options
+@image_options
+@click.option("-d", "--detach", is_flag=True, help="Return when one can attach; follow nothing.")
+@click.option("--no-launch", is_flag=True, help="Leave .vscode/ alone.")
+@click.option("--no-proof", is_flag=True, help="Do not try out an attach before saying so.")
+@click.pass_obj
+def debug(app: App, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
+    """Package, run, prove that breakpoints work, then follow the log: press F5.
+
+    Saved files reach the container at once. Ctrl-C asks whether to stop the service. Options stick
+    as long as the container runs, so that F5 and a plain `devkit debug` find it as it is.
+    """
+    # The editor's task matches these lines; a line that is redrawn would hide them.
+    with app.session("Starting", live=not detach) as session:
+        build, start = _options(options)
+        if app.dry_run:
+            app.out.result(*session.dry_run(build, start))
+            return
+        session.progress(f"devkit: starting {session.workspace.config.service}")
+        made = session.debug(build, start, launch=not no_launch, proof=not no_proof)
+    _show_debugging(app, made, detach=detach)
+    if not detach:
+        _follow(app, made)
+
+
+@command("stop", examples=[
+        'devkit stop',
+    ])
+@click.pass_obj
+def stop(app: App) -> None:
+    """Stop the service's container; `devkit run` starts it again."""
+    with app.session("Stopping") as session:
+        name = session.stop()
+    app.out.result({"container": name}, f"Stopped {name}.")
+
+
+@command("delete", examples=[
+        'devkit delete --yes',
+    ])
+@click.option("--keep-launch", is_flag=True, help="Leave launch.json and tasks.json as they are.")
+@click.pass_obj
+def delete(app: App, *, keep_launch: bool) -> None:
+    """Remove the service's container and network, and devkit's entries in .vscode/."""
+    with app.session("Deleting") as session:
+        plan = session.deletion(launch=not keep_launch)
+        if app.dry_run:
+            app.out.result(plan, str(plan))
+            return
+        app.confirm(f"{plan}\nGo on?")
+        session.delete(plan)
+    app.out.result(plan, f"Deleted: {plan.done}.")
+
+
+def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptions, StartOptions]:
+    from devkit.session import BuildOptions, StartOptions
+
+    build = {name: options.pop(name) for name in ("no_cache", "pull", "platform")}
+    return BuildOptions(**build), StartOptions(debug=debug, **options)
+
+
+def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
+    out = app.out
+    if made.error:
+        out.note(made.problem_line)
+        out.note("devkit: failed")
+        if detach:
+            raise made.error
+        out.failure(made.error, beside_a_result=True)
+    else:
+        out.note(f"devkit: ready {made.running.service}")
+    out.result(made.contract(), made.text(out.styled))
+
+
+def _follow(app: App, made: Debugging) -> None:
+    """Follow log and edits until Ctrl-C, then ask what becomes of the service."""
+    with app.session(live=False) as session:
+        try:
+            session.follow(made.running, show=app.out.log)
+        except KeyboardInterrupt:
+            name = made.running.container
+            if app.yes or app.asked(f"\nStop {name}?"):
+                session.stop()
+                raise Interrupted(f"Stopped {name}.") from None
+            raise Interrupted(f"{name} goes on running; `devkit stop` ends it.") from None
+
+
+def _running_text(running: Running) -> str:
+    lines = [f"{running.service} answers on {running.score_uri}"]
+    if running.debug:
+        lines.append(f"The debugger listens on {running.debug.host}:{running.debug.port}")
+    return "\n".join(lines)

@@ -1,0 +1,292 @@
+"""Docker, and Podman through its Docker-compatible socket, as an `Engine`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from errno import ENOENT
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+
+from devkit.contract import LABEL_RUN, LABEL_SERVICE
+from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
+from devkit.engines import buildx, docker_build, docker_values
+from devkit.engines.docker_errors import translated
+from devkit.engines.docker_stream import DockerStream
+from devkit.engines.endpoint import Endpoint
+from devkit.errors import DevkitError, EngineError, NotOurs
+
+log = logging.getLogger(__name__)
+
+
+class DockerEngine:
+    """One connection to an engine that speaks Docker's API."""
+
+    def __init__(self, client: APIClient, endpoint: Endpoint, info: EngineInfo) -> None:
+        self.name = info.name
+        self._client = client
+        self._endpoint = endpoint
+        self._info = info
+
+    @classmethod
+    def open(cls, endpoint: Endpoint) -> DockerEngine:
+        """Connect.
+
+        Raises:
+            NoEngine: nothing answers there.
+            EngineDenied: this user may not use it.
+        """
+        with translated(endpoint=str(endpoint)):
+            client = APIClient(base_url=endpoint.url, tls=endpoint.tls or False, version="auto")
+            return cls(client, endpoint, docker_values.engine_info(client.version(), endpoint.url))
+
+    def info(self) -> EngineInfo:
+        """Say which engine answers."""
+        return self._info
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
+    def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
+        """Make an image, through buildx where the docker CLI has it, else by the engine's own builder."""
+        through_buildkit = self.name == "docker" and buildx.is_installed()
+        dockerfile = (through_buildkit and spec.buildkit_dockerfile) or spec.dockerfile
+        with self._translated(str(spec.tag)):
+            docker_build.ensure_bases(self._client, spec, dockerfile, progress=progress)
+            log.info("docker build --tag %s -", spec.tag)
+            if through_buildkit:
+                buildx.build(spec, self._endpoint, progress=progress)
+            else:
+                docker_build.build(self._client, spec, progress=progress)
+        return self._known_image(str(spec.tag))
+
+    def image(self, tag: str) -> Image | None:
+        """Find an image by tag or id; None when the engine has none."""
+        with self._translated(tag):
+            try:
+                return docker_values.image(self._client.inspect_image(tag))
+            except NotFound:
+                return None
+
+    def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
+        """Make an image out of a root file system's tar stream."""
+        changes = [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in labels.items()]
+        log.info("docker import - %s", tag)
+        with self._translated(str(tag)):
+            answer = self._client.import_image_from_stream(
+                tar, repository=tag.repository, tag=tag.version, changes=changes
+            )
+        # The status was sent before the stream was read, so a failure comes in the text.
+        if '"errorDetail"' in answer:
+            raise EngineError(f"The engine could not import {tag}: {answer.strip()}")
+        return self._known_image(str(tag))
+
+    def remove_image(self, tag: str) -> None:
+        """Remove a tag, and the image with its last tag; nothing when it is not there."""
+        log.info("docker rmi %s", tag)
+        with self._translated(tag), suppress(NotFound):
+            self._client.remove_image(tag)
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a network of that name unless it is there.
+
+        Raises:
+            NotOurs: a network of that name is there, and devkit did not make it.
+        """
+        with self._translated(name):
+            if self._network(name) is not None:
+                return
+            log.info("docker network create %s", name)
+            try:
+                self._client.create_network(name, labels=dict(labels), check_duplicate=True)
+            except APIError as error:
+                # Two that start at once: the other one made it between the look and the creation.
+                if error.status_code != 409:
+                    raise
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; nothing when it is not there.
+
+        Raises:
+            NotOurs: devkit did not make it.
+        """
+        with self._translated(name):
+            network = self._network(name)
+            if network is not None:
+                log.info("docker network rm %s", name)
+                with suppress(NotFound):
+                    self._client.remove_network(network["Id"])
+
+    def run(self, spec: RunSpec) -> Container:
+        """Start a container, detached; a failed or interrupted start leaves nothing behind."""
+        log.info("%s", docker_values.command_line(spec))
+        run = uuid.uuid4().hex
+        try:
+            with self._translated(str(spec.image)):
+                self._client.start(self._create(spec, {**spec.labels, LABEL_RUN: run}))
+            return self._known_container(spec.name)
+        except BaseException:
+            # A start that failed leaves a Created container that holds the name. By its label, so that
+            # neither a Ctrl-C in the middle nor somebody else's container of that name matters.
+            with suppress(DevkitError):
+                for left in self.containers({LABEL_RUN: run}):
+                    self.remove(left.id)
+            raise
+
+    def container(self, name: str) -> Container | None:
+        """Find a container by name or id; None when there is none."""
+        with self._translated(name):
+            try:
+                return docker_values.container(self._client.inspect_container(name))
+            except NotFound:
+                return None
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """List containers, stopped ones too, that carry all `labels` (an empty value matches any)."""
+        wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
+        with self._translated():
+            listed = self._client.containers(all=True, filters={"label": wanted})
+        found = (self.container(entry["Id"]) for entry in listed)
+        return [container for container in found if container is not None]
+
+    def exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        tty: bool = False,
+    ) -> Stream:
+        """Start a process in a running container."""
+        log.info("docker exec -i%s %s %s", "t" * tty, container, shlex.join(command))
+        with self._translated(container):
+            made = self._client.exec_create(
+                container,
+                list(command),
+                stdin=True,
+                tty=tty,
+                user=user or "",
+                workdir=workdir,
+                environment=dict(env or {}),
+            )
+            return DockerStream(self._client, made["Id"], tty=tty)
+
+    def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
+        """Unpack a tar stream below `path` in the container."""
+        log.info("docker cp - %s:%s", container, path)
+        with self._translated(container), _path_errors(path):
+            self._client.put_archive(container, str(path), tar)
+
+    def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
+        """Yield `path` of the container as a tar stream; a missing path raises FileNotFoundError."""
+        log.info("docker cp %s:%s -", container, path)
+        with self._translated(container), _path_errors(path):
+            chunks, _ = self._client.get_archive(container, str(path))
+        return self._chunks(chunks, container)
+
+    def logs(
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        tail: int | None = None,
+    ) -> Iterator[bytes]:
+        """Yield the log, standard output and error together, from `since` (Unix seconds) on."""
+        log.info("docker logs %s%s", "--follow " * follow, container)
+        with self._translated(container):
+            chunks = self._client.logs(
+                container,
+                stream=True,
+                follow=follow,
+                since=since,
+                tail="all" if tail is None else tail,
+            )
+        return self._chunks(chunks, container)
+
+    def stop(self, container: str, *, timeout_s: int = 5) -> None:
+        """Ask a container to end, and end it after `timeout_s`; nothing when it does not run."""
+        log.info("docker stop --time %d %s", timeout_s, container)
+        with self._translated(container):
+            self._client.stop(container, timeout=timeout_s)
+
+    def start(self, container: str) -> Container:
+        """Start a stopped container again."""
+        log.info("docker start %s", container)
+        with self._translated(container):
+            self._client.start(container)
+        return self._known_container(container)
+
+    def remove(self, container: str) -> None:
+        """Remove a container, running or not; nothing when it is not there."""
+        log.info("docker rm --force --volumes %s", container)
+        with self._translated(container), suppress(NotFound):
+            self._client.remove_container(container, force=True, v=True)
+
+    def _translated(self, thing: str = "") -> AbstractContextManager[None]:
+        return translated(endpoint=str(self._endpoint), thing=thing)
+
+    def _create(self, spec: RunSpec, labels: Mapping[str, str]) -> str:
+        made = self._client.create_container(
+            str(spec.image),
+            list(spec.command) if spec.command else None,
+            name=spec.name,
+            environment=dict(spec.env),
+            labels=dict(labels),
+            ports=[port.container_port for port in spec.ports],
+            user=spec.user,
+            host_config=self._client.create_host_config(**docker_values.host_config(spec)),
+        )
+        return str(made["Id"])
+
+    def _known_image(self, tag: str) -> Image:
+        with self._translated(tag):
+            return docker_values.image(self._client.inspect_image(tag))
+
+    def _known_container(self, name: str) -> Container:
+        with self._translated(name):
+            return docker_values.container(self._client.inspect_container(name))
+
+    def _network(self, name: str) -> Mapping[str, Any] | None:
+        """Find devkit's network of that name."""
+        for network in self._client.networks(names=[name]):
+            # The filter matches parts of names too.
+            if network["Name"] == name:
+                if LABEL_SERVICE not in (network.get("Labels") or {}):
+                    raise NotOurs(
+                        f"The network {name} was not made by devkit; it is left alone.",
+                        hint=f"Choose another service name, or remove it: docker network rm {name}",
+                    )
+                return dict(network)
+        return None
+
+    def _chunks(self, chunks: Any, container: str) -> Iterator[bytes]:
+        try:
+            with self._translated(container):
+                yield from chunks
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+
+
+@contextmanager
+def _path_errors(path: PurePosixPath) -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        if "no such container" in str(error.explanation).lower():
+            raise
+        raise FileNotFoundError(ENOENT, "not in the container", str(path)) from error
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

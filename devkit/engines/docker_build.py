@@ -1,0 +1,105 @@
+"""The engine's own builder, and base images: had locally, or pulled."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+from docker.utils import parse_repository_tag
+
+from devkit.engine import BuildSpec, Progress
+from devkit.engines import build_output
+from devkit.engines.build_context import DOCKERFILE, base_images, tar_stream
+from devkit.errors import SecretRefused
+
+_KEPT_LINES = 400
+
+
+def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
+    """Build an image with the engine's own builder.
+
+    Raises:
+        SecretRefused: that builder knows no secrets.
+        BuildError: or one of its kind, as the output says.
+    """
+    if spec.secrets:
+        raise SecretRefused(
+            "The package index needs a password, and only BuildKit keeps it out of the image.",
+            hint="Install docker-buildx, or use an index without a password.",
+        )
+    output: deque[str] = deque(maxlen=_KEPT_LINES)
+    answers = client.build(
+        fileobj=tar_stream(spec, spec.dockerfile),  # type: ignore[arg-type]  # sent as it comes
+        custom_context=True,
+        dockerfile=DOCKERFILE,
+        tag=str(spec.tag),
+        labels=dict(spec.labels),
+        buildargs=dict(spec.args),
+        platform=spec.platform,
+        nocache=spec.no_cache,
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    errors: list[str] = []
+    for line in build_output.lines_of(_texts(answers, errors)):
+        if text := build_output.shown(line):
+            output.append(text)
+            progress(text)
+    if errors:
+        raise build_output.failure(list(output), errors[-1], tag=spec.tag)
+
+
+def ensure_bases(
+    client: APIClient, spec: BuildSpec, dockerfile: str, *, progress: Progress
+) -> None:
+    """See that the engine has what a Dockerfile builds on; pull what is not there, or all with `pull`.
+
+    Raises:
+        BaseImageMissing: neither here nor to be had.
+    """
+    for name in base_images(dockerfile, spec.args):
+        if spec.pull or not _is_here(client, name, spec.platform):
+            progress(f"Pulling {name}")
+            try:
+                _pull(client, name, spec.platform, progress)
+            except APIError as error:
+                words = str(error.explanation or error)
+                raise build_output.base_image_missing(name, words) from error
+
+
+def _is_here(client: APIClient, name: str, platform: str | None) -> bool:
+    try:
+        image: Mapping[str, Any] = client.inspect_image(name)
+    except NotFound:
+        return False
+    # "linux/arm64/v8" and an image that says only "linux/arm64" go together.
+    return platform is None or platform.startswith(f"{image['Os']}/{image['Architecture']}")
+
+
+def _pull(client: APIClient, name: str, platform: str | None, progress: Progress) -> None:
+    repository, version = parse_repository_tag(name)
+    seen: dict[str, str] = {}
+    for answer in client.pull(
+        repository, tag=version or "latest", platform=platform, stream=True, decode=True
+    ):
+        if "error" in answer:
+            raise APIError(answer["error"], explanation=answer["error"])
+        layer, status = answer.get("id", ""), answer.get("status", "")
+        # Byte counts come many times a second; a line per change of state is enough.
+        if seen.get(layer) != status:
+            seen[layer] = status
+            progress(f"{layer}: {status}" if layer else status)
+
+
+def _texts(answers: Iterator[Mapping[str, Any]], errors: list[str]) -> Iterator[str]:
+    for answer in answers:
+        if "error" in answer:
+            errors.append(str(answer["error"]).strip())
+        elif "stream" in answer:
+            yield str(answer["stream"])
+        elif "status" in answer and "progressDetail" not in answer:
+            yield f"{answer['status']}\n"

@@ -1,0 +1,174 @@
+"""A process in a container as a two-way byte stream: the engine's frames, taken apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+import requests
+from docker import APIClient
+
+from devkit.errors import EngineError, Unsupported
+
+_STDERR = 2
+_STDERR_KEPT = 64 * 1024
+# After the stream ended the engine needs a moment to record the exit code; no event is sent to the stream.
+_EXIT_CODE_WAIT_S = 10.0
+
+
+class DockerStream:
+    """One exec: `Stream` over the connection that the engine upgraded.
+
+    Nothing is read ahead, so `fileno` is honest: each read takes a frame's header, then only what is asked for.
+    """
+
+    def __init__(self, client: APIClient, exec_id: str, *, tty: bool) -> None:
+        self._client = client
+        self._exec_id = exec_id
+        self._tty = tty
+        self._response = _start(client, exec_id, tty=tty)
+        self._socket, self._early = _connection(self._response)
+        self._frame_left = 0
+        self._frame_is_stderr = False
+        self._stderr = bytearray()
+        self._ended = False
+        self._ready: int | None = None
+
+    def read(self, size: int = 65536) -> bytes:
+        """Return standard output as it comes, at most `size` bytes; b"" at its end."""
+        if self._tty:
+            return self._receive(size)
+        while not self._ended:
+            if not self._frame_left and not self._next_frame():
+                break
+            data = self._receive(min(size, self._frame_left))
+            self._frame_left -= len(data)
+            if not data:
+                break
+            if not self._frame_is_stderr:
+                return data
+            self._keep_stderr(data)
+        self._ended = True
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data` to standard input."""
+        self._socket.sendall(data)
+
+    def close_stdin(self) -> None:
+        """End standard input; the process reads end of file.
+
+        Raises:
+            Unsupported: TLS connections cannot be closed one way from Python.
+        """
+        if hasattr(self._socket, "shutdown_write"):
+            self._socket.shutdown_write()
+        elif hasattr(self._socket, "unwrap"):
+            raise Unsupported(
+                "Standard input cannot be ended over a TLS connection to the engine.",
+                hint="Use an ssh:// address for this engine.",
+            )
+        else:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def stderr(self) -> bytes:
+        """Return what came on standard error so far (the last 64 KiB)."""
+        return bytes(self._stderr)
+
+    def wait(self) -> int:
+        """Read to the end and return the exit code."""
+        while self.read():
+            pass
+        deadline = time.monotonic() + _EXIT_CODE_WAIT_S
+        while True:
+            state = self._client.exec_inspect(self._exec_id)
+            if not state["Running"] and state["ExitCode"] is not None:
+                return int(state["ExitCode"])
+            if time.monotonic() > deadline:
+                raise EngineError("A process in the container closed its output but did not end.")
+            time.sleep(0.01)
+
+    def resize(self, *, rows: int, columns: int) -> None:
+        """Tell a terminal's size; nothing where there is no terminal."""
+        if self._tty:
+            self._client.exec_resize(self._exec_id, height=rows, width=columns)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when `read` has something; ask anew for each wait."""
+        decrypted = getattr(self._socket, "pending", None)
+        if self._early or (decrypted is not None and decrypted()):
+            return self._always_readable()
+        return int(self._socket.fileno())
+
+    def close(self) -> None:
+        """Let go of the stream; the process loses its standard input."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._response.close()
+        if self._ready is not None:
+            os.close(self._ready)
+            self._ready = None
+
+    def _always_readable(self) -> int:
+        """Bytes that this side holds already cannot make the connection readable; an ended pipe is."""
+        if self._ready is None:
+            self._ready, writer = os.pipe()
+            os.close(writer)
+        return self._ready
+
+    def _next_frame(self) -> bool:
+        header = b""
+        while len(header) < 8:
+            part = self._receive(8 - len(header))
+            if not part:
+                return False
+            header += part
+        kind, self._frame_left = struct.unpack(">BxxxL", header)
+        self._frame_is_stderr = kind == _STDERR
+        return True
+
+    def _receive(self, size: int) -> bytes:
+        if self._early:
+            data, self._early = self._early[:size], self._early[size:]
+            return data
+        try:
+            return bytes(self._socket.recv(size))
+        except ConnectionResetError:
+            return b""
+
+    def _keep_stderr(self, data: bytes) -> None:
+        self._stderr += data
+        del self._stderr[:-_STDERR_KEPT]
+
+
+def _start(client: APIClient, exec_id: str, *, tty: bool) -> requests.Response:
+    """Start an exec and keep the response, whose reader may hold the first bytes already.
+
+    `APIClient.exec_start(socket=True)` drops the response and with it those bytes.
+    """
+    response: requests.Response = client._post_json(
+        client._url("/exec/{0}/start", exec_id),
+        headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+        data={"Tty": tty, "Detach": False},
+        stream=True,
+    )
+    client._raise_for_status(response)
+    return response
+
+
+def _connection(response: requests.Response) -> tuple[Any, bytes]:
+    """Return the connection below a response, and the bytes after the header that were read with it."""
+    reader: Any = response.raw._fp.fp
+    if hasattr(reader, "channel"):  # ssh, through paramiko
+        return reader.channel, bytes(reader._rbuffer)
+    connection = reader.raw._sock
+    connection.settimeout(0)
+    early = reader.peek()
+    connection.settimeout(None)
+    return connection, early

@@ -1,0 +1,110 @@
+"""What the editor asked to stop at: kept over every reload, and moved along when an edit moves the code."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from . import lines
+from .watch import Change
+from .wire import Message
+
+
+class Source:
+    """The breakpoints of one file as the editor last sent them, with the ids that the editor knows."""
+
+    def __init__(self, arguments: Message, remote: str, ids: List[int]) -> None:
+        self.arguments = arguments
+        self.remote = remote
+        self.ids = ids
+        # The editor spoke of a content that has not arrived here yet: its lines are ahead of the code.
+        self.is_ahead = False
+        self.changed_since_sent = False
+
+    @property
+    def wanted(self) -> List[Message]:
+        """The breakpoints, a line each."""
+        return [item for item in self.arguments.get("breakpoints") or [] if isinstance(item, dict)]
+
+    def moved(self, change: Change) -> Optional[Message]:
+        """The arguments with each line where `change` put it; None where nothing moved."""
+        if change.old is None or change.new is None or not self.wanted:
+            return None
+        before = [int(item.get("line") or 1) for item in self.wanted]
+        old, new = _text(change.old), _text(change.new)
+        after = lines.shifted(old, new, before)
+        if after == before:
+            return None
+        moved = [dict(item, line=line) for item, line in zip(self.wanted, after)]
+        return dict(self.arguments, breakpoints=moved, lines=after, sourceModified=True)
+
+
+def _text(content: bytes) -> List[str]:
+    return content.decode("utf-8", "replace").splitlines()
+
+
+class Breakpoints:
+    """All of them, by the path that the editor calls the file."""
+
+    def __init__(self) -> None:
+        self._sources = {}  # type: Dict[str, Source]
+        self._next_id = 0
+        self.mappings = []  # type: List[Tuple[str, str]]
+
+    def set_mappings(self, path_mappings: Any) -> None:
+        """Take pathMappings of an attach request; what is not of their form is left out, as debugpy does."""
+        self.mappings = []
+        for item in path_mappings if isinstance(path_mappings, list) else []:
+            local, remote = (item.get("localRoot"), item.get("remoteRoot")) if isinstance(item, dict) else (0, 0)
+            if isinstance(local, str) and isinstance(remote, str):
+                self.mappings.append((local, remote))
+
+    def remote_path(self, path: str) -> str:
+        """Where the editor's `path` is here; the first mapping that fits decides, as in debugpy."""
+        plain = path.replace("\\", "/")
+        for local, remote in self.mappings:
+            prefix = local.replace("\\", "/").rstrip("/")
+            windows = ":" in prefix[:3]
+            same = plain.lower().startswith(prefix.lower()) if windows else plain.startswith(prefix)
+            if same and plain[len(prefix) : len(prefix) + 1] in ("", "/"):
+                return remote.rstrip("/") + plain[len(prefix) :]
+        return path
+
+    def store(self, arguments: Message) -> Source:
+        """Take a setBreakpoints request; the last one for a file counts."""
+        source = arguments.get("source")
+        path = str((source if isinstance(source, dict) else {}).get("path") or "")
+        count = len(arguments.get("breakpoints") or [])
+        ids = list(range(self._next_id + 1, self._next_id + count + 1))
+        self._next_id += count
+        new = Source(arguments, self.remote_path(path), ids)
+        old = self._sources.get(path)
+        if arguments.get("sourceModified") and old is not None and not old.changed_since_sent:
+            new.is_ahead = old.is_ahead or _lines(old) != _lines(new)
+        self._sources[path] = new
+        return new
+
+    def all(self) -> List[Source]:
+        """Every file with breakpoints now, and those whose last one was taken away."""
+        return list(self._sources.values())
+
+    def after(self, changes: List[Change]) -> Iterator[Source]:
+        """Move what `changes` moved; yield the files whose breakpoints stand elsewhere now."""
+        for change in changes:
+            for source in self._sources.values():
+                if source.remote != change.path:
+                    continue
+                was_ahead, source.is_ahead = source.is_ahead, False
+                source.changed_since_sent = True
+                moved = None if was_ahead else source.moved(change)
+                if moved is not None:
+                    source.arguments = moved
+                    yield source
+
+    def clear(self) -> None:
+        """The editor is gone."""
+        self._sources.clear()
+        self.mappings = []
+
+
+def _lines(source: Source) -> List[Any]:
+    return [item.get("line") for item in source.wanted]

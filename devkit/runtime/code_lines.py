@@ -1,0 +1,53 @@
+"""Whether a line can hold a breakpoint, found without a debugger, so that an attached one is not disturbed."""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import os
+from types import CodeType
+from typing import Any, Dict, List, Sequence, Set
+
+from .failure import is_below
+
+MAX_SOURCE = 16 * 1024 * 1024
+
+
+def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any]:
+    """Digest of a file below `roots`, and for each line whether code starts on it.
+
+    A file elsewhere is answered as a missing one: the debugger's port is no way to read the container.
+    """
+    missing = {"path": path, "exists": False, "sha256": None, "breakpoints": _unverified(lines, "no such file")}
+    if not is_below(path, roots):
+        return missing
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_SOURCE)
+    except OSError:
+        return missing
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        possible = executable(content, path)
+    except (SyntaxError, ValueError) as error:
+        return {"path": path, "exists": True, "sha256": digest, "breakpoints": _unverified(lines, str(error))}
+    checked = [
+        {"line": line, "verified": line in possible, "message": "" if line in possible else "no code on this line"}
+        for line in lines
+    ]
+    return {"path": os.path.realpath(path), "exists": True, "sha256": digest, "breakpoints": checked}
+
+
+def _unverified(lines: List[int], message: str) -> List[Dict[str, Any]]:
+    return [{"line": line, "verified": False, "message": message} for line in lines]
+
+
+def executable(content: bytes, path: str) -> Set[int]:
+    """The lines that code starts on; SyntaxError where the file does not compile."""
+    found = set()  # type: Set[int]
+    pending = [compile(content, path, "exec", dont_inherit=True)]  # type: List[CodeType]
+    while pending:
+        code = pending.pop()
+        found.update(line for _, line in dis.findlinestarts(code) if line)
+        pending.extend(item for item in code.co_consts if isinstance(item, CodeType))
+    return found

@@ -1,0 +1,166 @@
+"""A process under the debugger, seen from the multiplexer: requests out, events in, ids made unique.
+
+debugpy in the process believes it talks to its adapter; the messages are those that debugpy's adapter sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable, Dict, List, Optional, Set
+
+from . import wire
+from .wire import Message
+
+# Room for the ids of one process. VS Code keeps them as 32-bit numbers, so 1023 processes fit.
+SLOT_SIZE = 2**21
+SLOTS = 1000
+ID_KEYS = ("threadId", "frameId", "variablesReference", "sourceReference")
+
+
+class Gone(Exception):
+    """The process ended, or its debugger did."""
+
+
+class Refused(Exception):
+    """debugpy answered that it cannot; the text is its own."""
+
+
+class Debuggee:
+    """One connection of debugpy. `on_event` gets each event, `on_end` the end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slot: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._slot = slot
+        self._seq = 0
+        self._waiting = {}  # type: Dict[int, asyncio.Future[Message]]
+        self.pid = 0
+        self.parent_pid = 0
+        self.is_serving = False
+        self.is_attached = False
+        self.is_configured = False
+        self.threads = set()  # type: Set[int]
+        self.stopped = set()  # type: Set[int]
+        self.breakpoint_ids = {}  # type: Dict[int, int]
+        self.on_event = None  # type: Optional[Callable[[Debuggee, Message], None]]
+        self.is_gone = False
+
+    async def read(self) -> None:
+        """Dispatch what comes until the connection ends."""
+        try:
+            while True:
+                self._dispatch(await wire.read_frame(self._reader))
+        except (EOFError, OSError, wire.BadFrame):
+            pass
+        finally:
+            self.is_gone = True
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(Gone())
+                    future.exception()  # asked for, so that one nobody waits for stays silent
+            self._waiting.clear()
+            self._writer.close()
+
+    def _dispatch(self, message: Message) -> None:
+        if message.get("type") == "response":
+            future = self._waiting.pop(message.get("request_seq"), None)  # type: ignore[arg-type]
+            if future is not None and not future.done():
+                future.set_result(message)
+        elif message.get("type") == "event" and self.on_event is not None:
+            self.on_event(self, message)
+
+    def send(self, command: str, arguments: Optional[Message] = None) -> asyncio.Future[Message]:
+        """Send a request now; the future gives the whole response, or Gone."""
+        future = asyncio.get_event_loop().create_future()  # type: asyncio.Future[Message]
+        if self.is_gone:
+            future.set_exception(Gone())
+            future.exception()
+            return future
+        self._seq += 1
+        self._waiting[self._seq] = future
+        request = {"seq": self._seq, "type": "request", "command": command, "arguments": arguments or {}}
+        self._writer.write(wire.framed(request))
+        return future
+
+    async def ask(self, command: str, arguments: Optional[Message] = None) -> Message:
+        """Send a request and return the body of its response.
+
+        Raises:
+            Gone: the process ended.
+            Refused: debugpy could not.
+        """
+        response = await self.send(command, arguments)
+        if not response.get("success"):
+            raise Refused(str(response.get("message")))
+        return response.get("body") or {}
+
+    async def identify(self, token: str) -> bool:
+        """Ask who it is; False for a peer that does not know the token."""
+        known = await self.ask("pydevdAuthorize", {"debugServerAccessToken": None})
+        if known.get("clientAccessToken") != token:
+            return False
+        process = (await self.ask("pydevdSystemInfo")).get("process") or {}
+        self.pid = int(process.get("pid") or 0)
+        self.parent_pid = int(process.get("ppid") or 0)
+        return self.pid > 0
+
+    async def detach(self) -> None:
+        """Let it run free: breakpoints gone, a paused thread goes on. The next attach uses the same connection."""
+        if not self.is_attached:
+            return
+        self.is_attached = self.is_configured = False
+        self.stopped.clear()
+        try:
+            await asyncio.wait_for(self.send("disconnect", {"terminateDebuggee": False}), 5)
+        except (Gone, asyncio.TimeoutError):
+            self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._writer.close()
+
+    @property
+    def first_id(self) -> int:
+        """What is added to each id of this process."""
+        return self._slot * SLOT_SIZE
+
+    def outward(self, value: Any) -> Any:
+        """A copy of a message body with this process's ids made unique."""
+        if isinstance(value, list):
+            return [self.outward(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        result = {key: self.outward(item) for key, item in value.items()}
+        for key in ID_KEYS:
+            if isinstance(result.get(key), int) and result[key] > 0:
+                result[key] += self.first_id
+        return result
+
+    def inward(self, value: Any) -> Any:
+        """The reverse of `outward`, for the arguments of a request."""
+        if isinstance(value, list):
+            return [self.inward(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        result = {key: self.inward(item) for key, item in value.items()}
+        for key in ID_KEYS:
+            if isinstance(result.get(key), int) and slot_of(result[key]) == self._slot:
+                result[key] -= self.first_id
+        return result
+
+    def outward_list(self, body: Message, key: str) -> Message:
+        """As `outward`, for bodies whose items have the id under "id" (threads, stackFrames)."""
+        body = self.outward(body)
+        for item in body.get(key) or []:
+            item["id"] = item["id"] + self.first_id
+        return body
+
+    def owns(self, arguments: Message) -> bool:
+        """Whether an id in `arguments` is one of this process."""
+        numbers = [arguments.get(key) for key in ID_KEYS]  # type: List[Any]
+        return any(isinstance(number, int) and slot_of(number) == self._slot for number in numbers)
+
+
+def slot_of(number: int) -> int:
+    """The slot that an id outside belongs to; 0 for none."""
+    return number // SLOT_SIZE

@@ -1,0 +1,256 @@
+"""The HTTP server on :5001: health by itself, everything else to a worker, outcomes to status codes.
+
+It runs no user code and lives in a process that no breakpoint holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import http.client
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from . import outcome
+from .failure import HEADER, Failure
+from .pool import Lease, Pool, Unavailable
+from .settings import Settings
+
+# As nginx in Microsoft's images.
+MAX_BODY = 100 * 1024 * 1024
+BLOCK = 64 * 1024
+
+# RFC 9110 7.6.1: these are about one connection, not about the message.
+HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+}
+
+
+class BadBody(Exception):
+    """The request's body cannot be taken; carries the status code to say so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class WorkerGone(Exception):
+    """The worker ended before it answered."""
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that went away; the request's own failures are answered
+
+
+def start(settings: Settings, pool: Pool) -> ThreadingHTTPServer:
+    """Serve in threads of their own until `shutdown()`; OSError when the address is taken."""
+    handler = type("Handler", (_Handler,), {"settings": settings, "pool": pool})
+    server = _HttpServer(settings.score_address, handler)
+    threading.Thread(target=server.serve_forever, args=(0.5,), name="front", daemon=True).start()
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    settings = None  # type: Settings  # type: ignore[assignment]
+    pool = None  # type: Pool  # type: ignore[assignment]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 600
+
+    def __getattr__(self, name: str) -> Any:
+        # http.server looks for do_GET, do_PUT ...; each method is passed on.
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
+
+    def log_message(self, *_: Any) -> None:
+        pass  # the scoring app logs requests
+
+    def _answer(self) -> None:
+        try:
+            if self.command in ("GET", "HEAD") and self.path.split("?", 1)[0] == "/":
+                self._health()
+            else:
+                self._score()
+        except BadBody as error:
+            # The rest of the body is unread: this connection cannot be used again.
+            self.close_connection = True
+            self._send(error.status, {}, _json({"message": error.message}))
+
+    def _health(self) -> None:
+        if self.pool.phase in ("ready", "reloading"):
+            self._send(200, {"Content-Type": "text/plain"}, b"Healthy")
+        else:
+            self._send(503, {}, _json({"message": "not ready", "state": self.pool.state}))
+
+    def _score(self) -> None:
+        body = self._body()
+        try:
+            lease = self.pool.acquire()
+        except Unavailable as none:
+            self._fail(none.outcome, none.message, none.failure)
+            return
+        try:
+            self._pass_on(lease, body)
+        finally:
+            self.pool.release(lease)
+
+    def _body(self) -> bytes:
+        """The whole body: a worker is not held while a slow client sends."""
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return b"".join(self._chunks())
+        text = self.headers.get("Content-Length", "0").strip()
+        if not text.isdigit() or len(text) > 12:
+            raise BadBody(400, "Content-Length is not a number.")
+        if int(text) > MAX_BODY:
+            raise BadBody(413, "The body is larger than {} bytes.".format(MAX_BODY))
+        body = self.rfile.read(int(text))
+        if len(body) < int(text):
+            raise BadBody(400, "The body ended early.")
+        return body
+
+    def _chunks(self) -> Iterator[bytes]:
+        total = 0
+        while True:
+            size_text = self.rfile.readline(128).split(b";")[0].strip()
+            try:
+                size = int(size_text, 16)
+            except ValueError:
+                raise BadBody(400, "The chunked body is malformed.") from None
+            total += size
+            if size < 0 or total > MAX_BODY:
+                raise BadBody(413, "The body is larger than {} bytes.".format(MAX_BODY))
+            if size == 0:
+                while self.rfile.readline(65537) not in (b"\r\n", b"\n", b""):
+                    pass
+                return
+            data = self.rfile.read(size)
+            if len(data) < size or self.rfile.readline(3).strip():
+                raise BadBody(400, "The chunked body is malformed.")
+            yield data
+
+    def _pass_on(self, lease: Lease, body: bytes) -> None:
+        try:
+            response, connection = self._exchange(lease, body)
+        except WorkerGone:
+            self._fail(*_ended(lease, self.settings))
+            return
+        try:
+            failure = _failure(response.getheader(HEADER))
+            if lease.ended_as is not None:
+                self._fail(*_ended(lease, self.settings))
+            elif failure is not None:
+                response.read()
+                message = "{}: {}".format(failure["type"], failure["message"])
+                self._fail(outcome.RAISED, message, failure)
+            else:
+                self._relay(response)
+        finally:
+            connection.close()
+
+    def _exchange(self, lease: Lease, body: bytes) -> Tuple[http.client.HTTPResponse, socket.socket]:
+        """Hand the request to the worker and wait for the head of its answer, however long that takes.
+
+        The supervisor keeps the time: it knows which seconds a breakpoint took.
+        """
+        connection = socket.socket()
+        try:
+            connection.connect(("127.0.0.1", lease.port))
+            connection.sendall(self._request_head(len(body)) + body)
+            response = http.client.HTTPResponse(connection, method=self.command)
+            response.begin()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise WorkerGone from error
+        return response, connection
+
+    def _request_head(self, length: int) -> bytes:
+        lines = ["{} {} HTTP/1.1".format(self.command, self.path)]
+        for name, value in self.headers.items():
+            if name.lower() not in HOP_BY_HOP and name.lower() != "content-length":
+                lines.append("{}: {}".format(name, value))
+        lines += ["Content-Length: {}".format(length), "Connection: close", "", ""]
+        return "\r\n".join(lines).encode("latin-1", "replace")
+
+    def _relay(self, response: http.client.HTTPResponse) -> None:
+        headers = [
+            (name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP
+        ]
+        has_length = response.getheader("Content-Length") is not None
+        if has_length or self.command == "HEAD" or response.status in (204, 304):
+            self._send(response.status, headers, response.read())
+            return
+        chunked = self.request_version == "HTTP/1.1"
+        extra = [("Transfer-Encoding", "chunked")] if chunked else [("Connection", "close")]
+        self._head(response.status, headers + extra)
+        while True:
+            data = response.read1(BLOCK)
+            if chunked:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            else:
+                self.wfile.write(data)
+            if not data:
+                break
+
+    def _fail(self, what: str, message: str, failure: Optional[Failure]) -> None:
+        shown = failure if self.settings.show_errors else None
+        if failure is not None and not self.settings.show_errors and what == outcome.RAISED:
+            message = "An unexpected error occurred in scoring script. Check the logs for more info."
+        status, headers, body = outcome.answer(self.settings.profile, what, message, shown)
+        self._send(status, headers, _json(body))
+
+    def _send(self, status: int, headers: Any, body: bytes) -> None:
+        pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
+        names = {name.lower() for name, _ in pairs}
+        if "content-type" not in names and body:
+            pairs.append(("Content-Type", "application/json"))
+        if "content-length" not in names and status not in (204, 304):
+            pairs.append(("Content-Length", str(len(body))))
+        self._head(status, pairs, body if self.command != "HEAD" else b"")
+
+    def _head(self, status: int, headers: List[Tuple[str, str]], body: bytes = b"") -> None:
+        """Write status and headers, and the body in the same packet."""
+        reason = http.client.responses.get(status, "")
+        lines = ["HTTP/1.1 {} {}".format(status, reason)]
+        lines += ["{}: {}".format(name, value) for name, value in headers]
+        if self.close_connection and not any(name == "Connection" for name, _ in headers):
+            lines.append("Connection: close")
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body)
+
+
+def _json(value: Dict[str, Any]) -> bytes:
+    return json.dumps(value).encode("utf-8")
+
+
+def _failure(header: Optional[str]) -> Optional[Failure]:
+    if not header:
+        return None
+    try:
+        failure = json.loads(base64.b64decode(header))
+    except (ValueError, binascii.Error):
+        return None
+    return failure if isinstance(failure, dict) and {"type", "message"} <= set(failure) else None
+
+
+def _ended(lease: Lease, settings: Settings) -> Tuple[str, str, Optional[Failure]]:
+    if lease.ended_as == outcome.REPLACED:
+        return outcome.REPLACED, "The code was reloaded while this request was running; send it again.", None
+    if lease.ended_as == outcome.TIMED_OUT:
+        milliseconds = int(settings.scoring_timeout_s * 1000)
+        return outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None
+    return outcome.DIED, "The worker process ended while it ran this request.", None

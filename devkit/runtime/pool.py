@@ -1,0 +1,134 @@
+"""The meeting point of HTTP threads and supervisor: which workers are free, and why there is none.
+
+HTTP threads call acquire and release; everything else is the supervisor's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Dict, List, Optional, Tuple
+
+from . import outcome
+from .failure import Failure
+
+SETTLED = ("ready", "failed", "crash_loop")
+
+
+class Unavailable(Exception):
+    """No worker for this request; says which outcome that is."""
+
+    def __init__(self, what: str, message: str, failure: Optional[Failure] = None) -> None:
+        super().__init__(message)
+        self.outcome = what
+        self.message = message
+        self.failure = failure
+
+
+class Lease:
+    """One worker, held for one request. `ended_as` is set by the supervisor when it ends the worker."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.port = port
+        self.active_s = 0.0
+        self.ended_as = None  # type: Optional[str]
+        self.signalled_at = None  # type: Optional[float]
+
+
+class Pool:
+    """The free workers, the phase of the service, and the leases given out."""
+
+    def __init__(self, queue_timeout_s: float) -> None:
+        self._changed = threading.Condition()
+        self._queue_timeout_s = queue_timeout_s
+        self._free = []  # type: List[Lease]
+        self._leases = {}  # type: Dict[int, Lease]
+        self._paused = False
+        self.phase = "starting"
+        self.failure = None  # type: Optional[Failure]
+
+    def acquire(self) -> Lease:
+        """Wait for a free worker.
+
+        Time spent while a breakpoint holds a worker does not count.
+
+        Raises:
+            Unavailable: the service failed, or none became free in time.
+        """
+        waited, before = 0.0, time.monotonic()
+        with self._changed:
+            while not self._free:
+                self._refuse_if_failed()
+                if waited >= self._queue_timeout_s:
+                    raise Unavailable(*self._too_long())
+                self._changed.wait(min(0.5, self._queue_timeout_s))
+                now = time.monotonic()
+                waited += 0.0 if self._paused else now - before
+                before = now
+            worker = self._free.pop(0)
+            lease = Lease(worker.pid, worker.port)
+            self._leases[lease.pid] = lease
+            return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give the worker back, unless it was ended meanwhile."""
+        with self._changed:
+            if self._leases.get(lease.pid) is lease:
+                del self._leases[lease.pid]
+                if lease.ended_as is None:
+                    self._free.append(Lease(lease.pid, lease.port))
+                    self._changed.notify_all()
+
+    def add(self, pid: int, port: int) -> None:
+        """A worker is ready."""
+        with self._changed:
+            self._free.append(Lease(pid, port))
+            self._changed.notify_all()
+
+    def remove(self, pid: int, ended_as: str) -> None:
+        """A worker ended or is about to be; the request that it holds learns why."""
+        with self._changed:
+            self._free = [worker for worker in self._free if worker.pid != pid]
+            lease = self._leases.get(pid)
+            if lease is not None and lease.ended_as is None:
+                lease.ended_as = ended_as
+
+    def leases(self) -> List[Lease]:
+        """The requests under way."""
+        with self._changed:
+            return list(self._leases.values())
+
+    def enter(self, phase: str, failure: Optional[Failure] = None) -> None:
+        """The service is in another phase; waiting requests see it at once."""
+        with self._changed:
+            self.phase, self.failure = phase, failure
+            self._changed.notify_all()
+
+    def set_paused(self, paused: bool) -> None:
+        """Whether a debugger holds some worker."""
+        self._paused = paused
+
+    @property
+    def state(self) -> str:
+        """The phase, or "paused" while a debugger holds a ready service."""
+        return "paused" if self._paused and self.phase == "ready" else self.phase
+
+    def _refuse_if_failed(self) -> None:
+        if self.phase == "failed":
+            raise Unavailable(outcome.NOT_READY, "The service did not start: " + self._reason(), self.failure)
+        if self.phase == "crash_loop":
+            message = "init() keeps ending the process; the next edit starts it again: " + self._reason()
+            raise Unavailable(outcome.NOT_READY, message, self.failure)
+        if self.phase == "stopping":
+            raise Unavailable(outcome.NOT_READY, "The service is stopping.")
+
+    def _reason(self) -> str:
+        if not self.failure:
+            return "see the log."
+        return "{}: {}".format(self.failure["type"], self.failure["message"])
+
+    def _too_long(self) -> Tuple[str, str]:
+        if self.phase == "ready":
+            return outcome.QUEUE_FULL, "All workers were busy for too long."
+        return outcome.NOT_READY, "The service is not ready yet ({}).".format(self.phase)

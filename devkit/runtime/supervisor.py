@@ -1,0 +1,454 @@
+"""The state machine: starts, swaps and watches workers, and knows in which phase the service is.
+
+    starting -> init -> ready <-> reloading        failed, crash_loop: until the next edit        stopping
+
+One event loop runs it together with the multiplexer and the file watch; HTTP threads meet it in the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import time
+from typing import Any, Dict, List, Optional, Sequence, Set
+
+from . import code_lines, failure, front, outcome, processes, settings as settings_module
+from .multiplexer import Multiplexer
+from .pool import SETTLED, Pool
+from .processes import Worker, Zygote
+from .settings import BadSetting, Settings
+from .watch import Change, Watch
+from .wire import Message, say
+from .worker import TIMEOUT_SIGNAL
+
+# A process that init() ends this often within this time is not started again until an edit.
+CRASHES = 3
+CRASH_WINDOW_S = 10.0
+# After the first answer of the new code: forking right away would slow it down.
+STANDBY_DELAY_S = 0.15
+TICK_S = 0.05
+# For run() to let the Timeout through; then the worker is killed.
+GRACE_S = 1.0
+STOP_S = 3.0
+
+
+def main(_arguments: List[str]) -> int:
+    """Run the service until SIGTERM."""
+    try:
+        settings = settings_module.from_environment(os.environ)
+    except BadSetting as error:
+        say(str(error))
+        return 2
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(Supervisor(settings).run())
+
+
+class Supervisor:
+    """Holds the workers; every method runs on the event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = Pool(settings.scoring_timeout_s)
+        self._watch = Watch(settings.watch_roots, self._on_change)
+        questions = {
+            "devkit/status": self._answer_status,
+            "devkit/wait": self._answer_wait,
+            "devkit/verify": self._answer_verify,
+            "devkit/reload": self._answer_reload,
+        }
+        self._debug = Multiplexer(settings, questions)
+        self._debug.on_wanted = self._on_debugger_wanted
+        self._debug.on_configured = lambda _pid: self._advance()
+        self._zygote = None  # type: Optional[Zygote]
+        self._zygote_is_up = False
+        self._preload = []  # type: List[str]
+        self._not_preloaded = set()  # type: Set[str]
+        self._workers = {}  # type: Dict[int, Worker]
+        self._slots = 0
+        self._generation = 1
+        self._load_is_due = True
+        self._standby_is_due = False
+        self._deaths = []  # type: List[float]
+        self._changed_at = time.monotonic()
+        self._reload_ms = None  # type: Optional[float]
+        self._init_ms = None  # type: Optional[float]
+        self._settled = asyncio.Condition()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until told to stop; return the exit code."""
+        loop = asyncio.get_event_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if not os.path.isdir(self._settings.root):
+            say("the application root {} is not there".format(self._settings.root))
+            return 2
+        try:
+            server = front.start(self._settings, self._pool)
+            await self._debug.start()
+        except OSError as error:
+            say("cannot listen: {}".format(error))
+            return 2
+        if self._settings.reload != "off":
+            self._watch.start()
+            self._watch.follow([self._settings.entry_path])
+        self._start_zygote()
+        say("scoring on {}:{}, debugger {}".format(*self._settings.score_address, self._debugger_text()))
+        ticking = asyncio.ensure_future(self._tick())
+        await self._stop.wait()
+        ticking.cancel()
+        await self._end(server)
+        return 0
+
+    def _debugger_text(self) -> str:
+        if not self._settings.debug:
+            return "off"
+        text = "on {}:{}".format(*self._settings.debug_address)
+        return text + (", waiting for a client" if self._settings.wait_for_client else "")
+
+    async def _end(self, server: Any) -> None:
+        """Let requests under way finish for a short time, then end every process."""
+        self._enter("stopping")
+        deadline = time.monotonic() + STOP_S
+        while self._pool.leases() and time.monotonic() < deadline:
+            await asyncio.sleep(TICK_S)
+        for worker in list(self._workers.values()):
+            worker.kill()
+        if self._zygote is not None:
+            self._zygote.end()
+        server.server_close()
+
+    # Phases.
+
+    def _enter(self, phase: str, error: Optional[failure.Failure] = None) -> None:
+        if phase != self._pool.phase:
+            self._pool.enter(phase, error)
+        if phase in SETTLED:
+            asyncio.ensure_future(self._tell_settled())
+
+    async def _tell_settled(self) -> None:
+        async with self._settled:
+            self._settled.notify_all()
+
+    # The zygote.
+
+    def _start_zygote(self) -> None:
+        self._zygote_is_up = False
+        self._zygote = Zygote(self._on_zygote, self._on_zygote_end)
+
+    def _on_zygote(self, message: Message) -> None:
+        kind = message.get("is")
+        if kind == "zygote":
+            self._zygote_is_up = True
+            if self._preload and self._zygote is not None:
+                self._zygote.preload(self._preload)
+            self._advance()
+        elif kind == "forked":
+            worker = self._workers.get(message["slot"])
+            if worker is not None:
+                self._set_pid(worker, message["pid"])
+        elif kind == "exited":
+            self._on_exit(*message["ended"])
+        elif kind == "threads":
+            say("{} starts threads when imported: not preloaded any more".format(message["module"]))
+            self._not_preloaded.add(message["module"])
+
+    def _on_zygote_end(self) -> None:
+        """Its children live on without a parent; new ones need a new zygote."""
+        if self._stop.is_set() or self._zygote is None:
+            return
+        status = self._zygote.process.wait()
+        say("the zygote ended ({}); starting another".format(processes.exit_text(status)))
+        self._preload = [name for name in self._preload if name not in self._not_preloaded]
+        for worker in list(self._workers.values()):
+            if worker.state in ("forked", "standby") or not worker.pid:
+                worker.kill()
+                self._forget(worker)
+        asyncio.get_event_loop().call_later(0.2, self._start_zygote)
+
+    # Workers.
+
+    @property
+    def _standby(self) -> Optional[Worker]:
+        return next((item for item in self._workers.values() if item.state in ("forked", "standby")), None)
+
+    @property
+    def _active(self) -> List[Worker]:
+        return [item for item in self._workers.values() if item.state in ("loading", "ready")]
+
+    def _advance(self) -> None:
+        """Do what is due now: load on the standby, or fork the next one."""
+        if not self._zygote_is_up or self._stop.is_set() or self._zygote is None:
+            return
+        standby = self._standby
+        if standby is None:
+            if self._load_is_due or self._is_time_for_standby():
+                self._fork()
+            return
+        is_usable = standby.state == "standby" and self._debug.is_ready(standby.pid)
+        if is_usable and self._may_load():
+            self._promote(standby)
+
+    def _is_time_for_standby(self) -> bool:
+        """Not while a worker loads: the next one is to be forked with what this one imports."""
+        return self._standby_is_due if self._pool.phase == "ready" else self._pool.phase in SETTLED
+
+    def _may_load(self) -> bool:
+        if self._load_is_due:
+            is_first = self._init_ms is None and self._pool.failure is None
+            return not (is_first and self._settings.wait_for_client) or self._debug.is_configured
+        return self._pool.phase == "ready" and len(self._active) < self._settings.workers
+
+    def _fork(self) -> None:
+        self._slots += 1
+        worker = Worker(self._slots, self._on_worker)
+        self._workers[worker.slot] = worker
+        if self._zygote is not None:
+            self._zygote.fork(worker)
+
+    def _set_pid(self, worker: Worker, pid: int) -> None:
+        if not worker.pid:
+            worker.pid = pid
+            self._debug.expect(pid)
+
+    def _promote(self, worker: Worker) -> None:
+        self._load_is_due = False
+        worker.state, worker.generation = "loading", self._generation
+        self._debug.promote(worker.pid)
+        worker.channel.send({"do": "load"})
+        if self._pool.phase == "starting":
+            self._enter("init")
+
+    def _on_worker(self, worker: Worker, message: Message) -> None:
+        kind = message.get("is")
+        if worker.slot not in self._workers:
+            return
+        if kind == "standby":
+            self._set_pid(worker, message["pid"])
+            worker.state = "standby"
+            if self._debug.is_wanted:
+                self._connect_debugger(worker)
+        elif kind == "ready":
+            self._on_ready(worker, message)
+        elif kind == "failed":
+            self._on_failed(worker, message)
+        elif kind == "watch":
+            self._watch.follow(message["files"])
+        elif kind == "undebuggable":
+            self._debug.cannot_debug(str(message["error"]))
+        elif kind == "waiting":
+            say("the entry script waits for a debugger to attach")
+        elif kind == "hot":
+            say("patched in place" if message["done"] else "could not be patched; the old code serves on")
+        self._advance()
+
+    def _on_ready(self, worker: Worker, message: Message) -> None:
+        worker.state, worker.port = "ready", message["port"]
+        self._watch.follow(message["files"])
+        self._watch.any_file = False
+        self._init_ms = message["init_ms"]
+        is_first_of_generation = self._pool.phase != "ready"
+        self._pool.add(worker.pid, worker.port)
+        self._enter("ready")
+        if is_first_of_generation:
+            self._deaths.clear()
+            self._reload_ms = (time.monotonic() - self._changed_at) * 1000
+            say("ready in {:.0f} ms (init() and imports {:.0f} ms)".format(self._reload_ms, self._init_ms))
+        self._remember_modules(message["modules"])
+        self._standby_is_due = False
+        asyncio.get_event_loop().call_later(STANDBY_DELAY_S, self._on_standby_due)
+
+    def _on_standby_due(self) -> None:
+        self._standby_is_due = True
+        self._advance()
+
+    def _remember_modules(self, modules: Sequence[str]) -> None:
+        known = set(self._preload) | self._not_preloaded
+        new = [name for name in modules if name not in known]
+        if new and self._zygote is not None:
+            self._preload += new
+            self._zygote.preload(new)
+
+    def _on_failed(self, worker: Worker, message: Message) -> None:
+        worker.state = "failed"
+        error = message["error"]
+        self._watch.follow(message["files"])
+        self._watch.any_file = True
+        where = " at {}:{}".format(error["file"], error["line"]) if error["file"] else ""
+        say("the service did not start{}: {}: {}".format(where, error["type"], error["message"]))
+        os.write(2, error["traceback"].encode("utf-8", "replace"))
+        self._enter("failed", error)
+
+    def _on_exit(self, pid: int, status: int) -> None:
+        worker = next((item for item in self._workers.values() if item.pid == pid), None)
+        if worker is None:
+            return
+        worker.has_ended = True
+        self._forget(worker)
+        if worker.is_ended_by_us:
+            self._pool.remove(pid, outcome.REPLACED)
+        elif worker.state == "ready":
+            say("worker {} ended by itself: {}".format(pid, processes.exit_text(status)))
+            self._pool.remove(pid, outcome.DIED)
+            self._replace_dead(worker)
+        elif worker.state in ("loading", "standby", "forked"):
+            self._on_early_death(worker, status)
+        self._advance()
+
+    def _replace_dead(self, worker: Worker) -> None:
+        if worker.generation == self._generation and not self._active:
+            self._changed_at = time.monotonic()
+            self._load_is_due = True
+            self._enter("reloading")
+
+    def _on_early_death(self, worker: Worker, status: int) -> None:
+        now = time.monotonic()
+        self._deaths = [when for when in self._deaths if now - when < CRASH_WINDOW_S] + [now]
+        text = "init() ended the process: " if worker.state == "loading" else "a new process ended at once: "
+        text += processes.exit_text(status)
+        say(text)
+        if len(self._deaths) >= CRASHES:
+            self._watch.any_file = True
+            self._load_is_due = False
+            self._enter("crash_loop", failure.plain("ProcessEnded", text))
+        elif worker.state == "loading":
+            self._load_is_due = True
+
+    def _forget(self, worker: Worker) -> None:
+        self._workers.pop(worker.slot, None)
+        self._debug.forget(worker.pid)
+        worker.channel.close()
+
+    # Reload.
+
+    def _on_change(self, changes: List[Change]) -> None:
+        names = ", ".join(sorted(os.path.basename(change.path) for change in changes)[:3])
+        more = " and {} more".format(len(changes) - 3) if len(changes) > 3 else ""
+        say("changed: {}{}".format(names, more))
+        self._changed_at = time.monotonic()
+        is_code = all(change.path.endswith(".py") for change in changes)
+        if self._settings.reload == "hot" and is_code and self._pool.phase == "ready":
+            asyncio.ensure_future(self._patch(changes))
+        else:
+            asyncio.ensure_future(self._reload(changes))
+
+    async def _patch(self, changes: List[Change]) -> None:
+        """Put new function bodies into the running workers: what init() loaded stays."""
+        await self._debug.follow(changes)
+        for worker in self._active:
+            worker.channel.send({"do": "hot", "files": [change.path for change in changes]})
+        standby = self._standby
+        if standby is not None and standby.state == "standby":
+            self._advance()
+
+    async def _reload(self, changes: Sequence[Change]) -> None:
+        """Swap: end the workers, wake the standby with the new code."""
+        self._generation += 1
+        generation = self._generation
+        for worker in self._active:
+            self._pool.remove(worker.pid, outcome.REPLACED)
+            worker.kill()
+            self._debug.forget(worker.pid)
+        self._deaths.clear()
+        self._enter("reloading")
+        await self._debug.follow(changes)
+        if generation == self._generation:
+            self._load_is_due = True
+            self._advance()
+
+    # The debugger.
+
+    def _on_debugger_wanted(self, is_wanted: bool) -> None:
+        for worker in self._workers.values():
+            if not is_wanted:
+                worker.channel.send({"do": "detached"})
+            elif worker.pid and worker.state != "forked":
+                self._connect_debugger(worker)
+        self._advance()
+
+    def _connect_debugger(self, worker: Worker) -> None:
+        worker.channel.send({"do": "debug", "port": self._debug.port, "token": self._debug.token})
+
+    # Time.
+
+    async def _tick(self) -> None:
+        """Count the seconds that requests take, those under a breakpoint left out, and end what takes too long."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self._pool.set_paused(self._debug.is_paused)
+            for lease in self._pool.leases():
+                if not self._debug.is_held(lease.pid):
+                    lease.active_s += now - before
+                if lease.active_s > self._settings.scoring_timeout_s and lease.ended_as is None:
+                    lease.ended_as = outcome.TIMED_OUT
+                    lease.signalled_at = now
+                    processes.send_signal(lease.pid, TIMEOUT_SIGNAL)
+                elif lease.signalled_at is not None and now - lease.signalled_at > GRACE_S:
+                    self._kill_stuck(lease.pid)
+                    lease.signalled_at = None
+            before = now
+
+    def _kill_stuck(self, pid: int) -> None:
+        for worker in self._workers.values():
+            if worker.pid == pid and worker.state == "ready":
+                say("worker {} did not stop at its time limit: killed".format(pid))
+                processes.send_signal(pid, signal.SIGKILL)
+
+    # Questions on the debugger's port.
+
+    def _status(self) -> Message:
+        active = self._active
+        return {
+            "state": self._pool.state,
+            "generation": self._generation,
+            "pid": active[0].pid if active else None,
+            "debug": self._settings.debug,
+            "attached": self._debug.attached,
+            "error": self._pool.failure,
+            "python": platform.python_version(),
+            "reload_ms": self._reload_ms,
+            "init_ms": self._init_ms,
+            "watched": self._watch.followed,
+        }
+
+    async def _answer_status(self, _arguments: Message) -> Message:
+        return self._status()
+
+    async def _answer_wait(self, arguments: Message) -> Message:
+        wanted = arguments.get("generation")
+        timeout_s = arguments.get("timeout_s")
+        timeout_s = float(timeout_s) if isinstance(timeout_s, (int, float)) else 60.0
+
+        def is_there() -> bool:
+            is_new = not isinstance(wanted, int) or self._generation >= wanted
+            return is_new and self._pool.phase in SETTLED and not self._load_is_due
+
+        async with self._settled:
+            try:
+                await asyncio.wait_for(self._settled.wait_for(is_there), min(timeout_s, 86400.0))
+            except asyncio.TimeoutError:
+                pass
+        return self._status()
+
+    async def _answer_reload(self, _arguments: Message) -> Message:
+        self._changed_at = time.monotonic()
+        await self._reload([])
+        return await self._answer_wait({"generation": self._generation})
+
+    async def _answer_verify(self, arguments: Message) -> Message:
+        files = arguments.get("files")
+        checked = [
+            code_lines.verified(str(item.get("path")), _numbers(item.get("lines")), self._settings.watch_roots)
+            for item in (files if isinstance(files, list) else [])[:1000]
+            if isinstance(item, dict)
+        ]
+        return {"files": checked}
+
+
+def _numbers(value: Any) -> List[int]:
+    return [item for item in value if isinstance(item, int)][:1000] if isinstance(value, list) else []

@@ -1,0 +1,190 @@
+"""Tells which files of the service changed, one call for one save.
+
+Events say where to look; the content decides. An editor that truncates and writes, renames over, or writes the
+same text again therefore causes one reload, one, and none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from . import inotify
+from .failure import is_below
+
+Signature = Optional[Tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that has other content now; `old` and `new` are its texts, None where unknown or not Python."""
+
+    path: str
+    old: Optional[bytes]
+    new: Optional[bytes]
+
+
+Changed = Callable[[List[Change]], None]
+
+# After the last event of a save: long enough for the second write of an editor, short beside the reload.
+SETTLE_S = 0.004
+# A file that is missing or empty is in the middle of a save, until it stays so.
+INCOMPLETE_S = 0.15
+# Finds what no event told: a write without close, a mount without events.
+POLL_S = 1.0
+POLL_WITHOUT_EVENTS_S = 0.05
+# Larger files (models) are told apart by size and time alone.
+HASHED_BYTES = 4 * 1024 * 1024
+MOST_FOLDERS = 4000
+
+IGNORED_FOLDERS = {"__pycache__", ".git", ".hg", ".venv", "node_modules", ".devkit", ".ipynb_checkpoints"}
+IGNORED_ENDINGS = ("~", ".swp", ".swx", ".pyc", ".tmp", ".part")
+
+
+class Watch:
+    """Watches `roots`; reports changes of the files given to `follow`, or of any file while `any_file` is set."""
+
+    def __init__(self, roots: Sequence[str], changed: Changed) -> None:
+        self._roots = roots
+        self._changed = changed
+        self._known = {}  # type: Dict[str, Tuple[Signature, Optional[str]]]
+        self._texts = {}  # type: Dict[str, bytes]
+        self._touched = set()  # type: Set[str]
+        self._timer = None  # type: Optional[asyncio.TimerHandle]
+        self._since = {}  # type: Dict[str, float]
+        self._events = None  # type: Optional[inotify.Inotify]
+        self.any_file = False
+
+    def start(self) -> None:
+        """Begin; without inotify (or with too many folders) the followed files are polled."""
+        loop = asyncio.get_event_loop()
+        try:
+            self._events = inotify.Inotify()
+            for root in self._roots:
+                self._add_tree(root)
+            loop.add_reader(self._events.fileno(), self._read_events)
+        except OSError:
+            self._events = None
+        self._poll()
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """Report changes of these files from now on, from the content that they have now."""
+        for path in paths:
+            if path not in self._known:
+                self._known[path] = self._look(path)
+
+    @property
+    def followed(self) -> int:
+        """How many files are followed."""
+        return len(self._known)
+
+    def _add_tree(self, root: str) -> None:
+        count = 0
+        for folder, folders, _ in os.walk(root):
+            folders[:] = [name for name in folders if name not in IGNORED_FOLDERS]
+            count += 1
+            if count > MOST_FOLDERS:
+                raise OSError("too many folders below {}".format(root))
+            if self._events is not None:
+                self._events.watch(folder)
+
+    def _read_events(self) -> None:
+        if self._events is None:
+            return
+        for mask, path in self._events.events():
+            if not path:
+                self._touch(self._known)
+            elif mask & inotify.IS_DIRECTORY:
+                self._folder_event(mask, path)
+            elif not mask & inotify.CREATE:
+                # A new file is complete at its close.
+                self._touch([path])
+
+    def _folder_event(self, mask: int, path: str) -> None:
+        if mask & (inotify.CREATE | inotify.MOVED_TO) and os.path.basename(path) not in IGNORED_FOLDERS:
+            try:
+                self._add_tree(path)
+            except OSError:
+                return
+            self._touch(os.path.join(where, name) for where, _, names in os.walk(path) for name in names)
+        elif mask & (inotify.DELETE | inotify.MOVED_FROM):
+            self._touch(known for known in self._known if known.startswith(path + os.sep))
+
+    def _touch(self, paths: Iterable[str]) -> None:
+        relevant = [path for path in paths if path in self._known or self._counts(path)]
+        if relevant:
+            self._touched.update(relevant)
+            self._schedule(SETTLE_S)
+
+    def _counts(self, path: str) -> bool:
+        """Whether a file that nothing imported yet may heal a failed load."""
+        if not self.any_file or path.endswith(IGNORED_ENDINGS):
+            return False
+        return is_below(path, self._roots) and not IGNORED_FOLDERS & set(path.split(os.sep))
+
+    def _schedule(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_event_loop().call_later(delay_s, self._settled)
+
+    def _settled(self) -> None:
+        self._timer = None
+        now = asyncio.get_event_loop().time()
+        touched, self._touched = self._touched, set()
+        changed, waiting = [], set()  # type: List[Change], Set[str]
+        for path in sorted(touched):
+            before = self._known.get(path)
+            if self._is_incomplete(path, before) and now - self._since.setdefault(path, now) < INCOMPLETE_S:
+                waiting.add(path)
+                continue
+            self._since.pop(path, None)
+            old = self._texts.get(path)
+            after = self._look(path)
+            if before is None or before[1] != after[1]:
+                changed.append(Change(path, old, self._texts.get(path)))
+            if before is not None:
+                self._known[path] = after
+        if waiting:
+            self._touched |= waiting
+            self._schedule(0.02)
+        if changed:
+            self._changed(changed)
+
+    def _is_incomplete(self, path: str, before: Optional[Tuple[Signature, Optional[str]]]) -> bool:
+        try:
+            is_empty = os.path.getsize(path) == 0
+        except OSError:
+            return True
+        return is_empty and not (before is not None and before[0] is not None and before[0][1] == 0)
+
+    def _look(self, path: str) -> Tuple[Signature, Optional[str]]:
+        """The file's signature and a digest of its content; a missing file has neither."""
+        try:
+            signature = _signature(path)
+            if signature is None or signature[1] > HASHED_BYTES:
+                return signature, repr(signature)
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError:
+            return None, None
+        if path.endswith(".py"):
+            self._texts[path] = content
+        return signature, hashlib.sha256(content).hexdigest()
+
+    def _poll(self) -> None:
+        for path, (signature, _) in list(self._known.items()):
+            if _signature(path) != signature:
+                self._touch([path])
+        delay = POLL_S if self._events is not None else POLL_WITHOUT_EVENTS_S * (1 + len(self._known) // 200)
+        asyncio.get_event_loop().call_later(delay, self._poll)
+
+
+def _signature(path: str) -> Signature:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,171 @@
+"""A worker: waits as standby for "load", runs the entry script's init(), then scores one request at a time.
+
+The main thread runs the user's code and nothing else, as under gunicorn; a second thread takes commands.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import List, NoReturn, Optional
+
+from . import app, failure, opened, shim, wire
+from .debugger import Debugger
+from .settings import Settings
+
+TIMEOUT_SIGNAL = signal.SIGUSR2
+STACKS_SIGNAL = signal.SIGUSR1
+
+
+class Timeout(BaseException):
+    """The request took longer than it may. Not an Exception, so that `except Exception` lets it through."""
+
+
+def set_path(settings: Settings) -> None:
+    """Put the application root and the source directory on the path, where the inference server has them."""
+    for path in (settings.root, os.path.join(settings.root, settings.source_directory)):
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def run(channel: socket.socket, settings: Settings) -> NoReturn:
+    """Be a worker until the end; called in a freshly forked process."""
+    code = 1
+    try:
+        code = _Worker(wire.LineSocket(channel), settings).main()
+    except BaseException as error:  # noqa: BLE001 - the process ends here
+        wire.say("worker {}: {}: {}".format(os.getpid(), type(error).__name__, error))
+    finally:
+        # Not sys.exit: the zygote's handlers and buffers are not ours to run.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class _Worker:
+    def __init__(self, channel: wire.LineSocket, settings: Settings) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._load = threading.Event()
+        self._sending = threading.Lock()
+        self._busy = False
+        self._debugger = Debugger(lambda what: self._tell({"is": what}))
+
+    def main(self) -> int:
+        self._prepare_process()
+        commands = threading.Thread(target=self._commands, name="devkit commands", daemon=True)
+        # pydevd leaves its own threads out of what the editor sees; this one is as little the user's.
+        commands.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+        commands.pydev_do_not_trace = True  # type: ignore[attr-defined]
+        commands.start()
+        self._tell({"is": "standby", "pid": os.getpid()})
+        self._load.wait()
+        return self._serve()
+
+    def _prepare_process(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(TIMEOUT_SIGNAL, self._on_timeout)
+        faulthandler.register(STACKS_SIGNAL, all_threads=True)
+        sys.argv = [self._settings.entry_path]
+        random.seed()
+        if "numpy" in sys.modules:
+            # Else every worker would draw the zygote's numbers.
+            sys.modules["numpy"].random.seed()
+        shim.install(self._debugger)
+        self._debugger.tolerate_user_calls()
+
+    def _commands(self) -> None:
+        while True:
+            try:
+                command, _ = self._channel.receive()
+            except (OSError, ValueError):
+                command = None
+            if command is None:
+                os._exit(0)
+            action = command["do"]
+            if action == "load":
+                self._load.set()
+            elif action == "debug":
+                error = self._debugger.connect(command["port"], command["token"])
+                if error:
+                    self._tell({"is": "undebuggable", "error": error})
+            elif action == "attached":
+                self._debugger.attached.set()
+            elif action == "detached":
+                self._debugger.attached.clear()
+            elif action == "hot":
+                self._tell({"is": "hot", "done": app.hot_reload(command["files"])})
+
+    def _tell(self, message: wire.Message) -> None:
+        with self._sending:
+            self._channel.send(message)
+
+    def _serve(self) -> int:
+        roots = self._settings.watch_roots
+        files = opened.Opened(roots)
+        self._imported = opened.Imported(roots)
+        began = time.monotonic()
+        self._tell({"is": "loading"})
+        files.start()
+        try:
+            scoring = app.load(self._settings)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in init() is the user's failure too
+            files.stop()
+            self._tell({"is": "failed", "error": failure.described(error, roots), "files": self._files(files)})
+            return 3
+        files.stop()
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        known = len(sys.modules)
+        self._tell(
+            {
+                "is": "ready",
+                "port": listener.getsockname()[1],
+                "init_ms": (time.monotonic() - began) * 1000,
+                "files": self._files(files),
+                "modules": self._imported.third_party(),
+            }
+        )
+        server = app.Server(scoring, listener)
+        while True:
+            connection = _accepted(listener)
+            self._busy = True
+            ended = server.handle(connection, self._finish)
+            if ended is not None:
+                return ended
+            if len(sys.modules) != known:
+                known = len(sys.modules)
+                self._tell({"is": "watch", "files": self._files(files)})
+
+    def _files(self, files: opened.Opened) -> List[str]:
+        entry = {self._settings.entry_path}
+        return sorted(entry | files.paths | self._imported.own_files())
+
+    def _finish(self) -> None:
+        self._busy = False
+
+    def _on_timeout(self, _signal: int, _frame: Optional[FrameType]) -> None:
+        if self._busy:
+            raise Timeout
+
+
+def _accepted(listener: socket.socket) -> socket.socket:
+    while True:
+        try:
+            return listener.accept()[0]
+        except OSError as error:
+            if error.errno not in (errno.ECONNABORTED, errno.EINTR):
+                raise
+

@@ -1,0 +1,376 @@
+"""What every engine must do. Each engine's test file subclasses `EngineContract` and gives it a `bench`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import os
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import PurePosixPath
+
+import pytest
+
+from devkit.contract import LABEL_SERVICE
+from devkit.engine import Container, Engine, PortBinding, RunSpec, Stream, Tag
+from devkit.errors import ContainerMissing, ImageMissing, NameInUse, PortInUse
+
+MEGABYTE = 1024 * 1024
+_names = itertools.count(1)
+
+
+@dataclasses.dataclass
+class Bench:
+    """An engine under test, a ready image with a shell, and a folder in its containers that is writable."""
+
+    engine: Engine
+    image: Tag
+    folder: PurePosixPath
+    prefix: str = dataclasses.field(default_factory=lambda: f"contract-{os.getpid()}")
+
+    def spec(self, script: str = "exec sleep 600", **changes: object) -> RunSpec:
+        spec = RunSpec(
+            image=self.image,
+            name=f"{self.prefix}-{next(_names)}",
+            labels={LABEL_SERVICE: self.prefix},
+            env={},
+            ports=(),
+            command=("sh", "-c", script),
+        )
+        return dataclasses.replace(spec, **changes)  # type: ignore[arg-type]
+
+    def run(self, script: str = "exec sleep 600", **changes: object) -> Container:
+        return self.engine.run(self.spec(script, **changes))
+
+    def clean_up(self) -> None:
+        for container in self.engine.containers({LABEL_SERVICE: self.prefix}):
+            self.engine.remove(container.id)
+        self.engine.close()
+
+    def ended(self, name: str) -> Container:
+        """Wait for a container's end, by the end of its log."""
+        for _ in self.engine.logs(name, follow=True):
+            pass
+        return self.until(name, lambda container: not container.is_running)
+
+    def until(self, name: str, holds: Callable[[Container], bool]) -> Container:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            container = self.engine.container(name)
+            assert container is not None
+            if holds(container):
+                return container
+        raise AssertionError(f"{container} did not get there in time")
+
+
+class EngineContract:
+    """The tests; subclasses define the fixture `bench` and call `bench.clean_up()` in its end."""
+
+    # --- run, look, stop, start, remove
+
+    def test_a_started_container_runs_and_is_found_by_name_and_by_id(self, bench: Bench) -> None:
+        container = bench.run()
+        assert container.is_running
+        assert container.exit_code is None
+        assert not container.oom_killed
+        assert bench.engine.container(container.name) == container
+        assert bench.engine.container(container.id) == container
+        assert container.image == str(bench.image)
+
+    def test_a_container_carries_its_labels_and_environment(self, bench: Bench) -> None:
+        container = bench.run(
+            labels={LABEL_SERVICE: bench.prefix, "devkit.workspace": '{"path": "/a b/é"}'},
+            env={"GREETING": "a 'b' \"c\" $d é"},
+        )
+        assert container.labels["devkit.workspace"] == '{"path": "/a b/é"}'
+        with executed(bench, container, "sh", "-c", 'printf %s "$GREETING"') as stream:
+            assert everything(stream) == "a 'b' \"c\" $d é".encode()
+
+    def test_containers_are_listed_by_label_also_when_they_ended(self, bench: Bench) -> None:
+        labels = {LABEL_SERVICE: bench.prefix}
+        runs = bench.run(labels={**labels, "devkit.x": "1"})
+        ended = bench.run("exit 0", labels={**labels, "devkit.x": "2"})
+        bench.ended(ended.name)
+
+        def names(wanted: dict[str, str]) -> set[str]:
+            return {container.name for container in bench.engine.containers(wanted)}
+
+        assert names(labels) == {runs.name, ended.name}
+        assert names({**labels, "devkit.x": "1"}) == {runs.name}
+        assert names({**labels, "devkit.x": ""}) == {runs.name, ended.name}
+        assert names({**labels, "devkit.y": ""}) == set()
+
+    def test_a_container_that_ended_keeps_its_exit_code(self, bench: Bench) -> None:
+        container = bench.ended(bench.run("exit 3").name)
+        assert container.state == "exited"
+        assert container.exit_code == 3
+
+    def test_a_stopped_container_says_so_and_starts_again(self, bench: Bench) -> None:
+        container = bench.run()
+        bench.engine.stop(container.name, timeout_s=5)
+        stopped = bench.engine.container(container.name)
+        assert stopped is not None
+        assert stopped.state == "exited"
+        assert stopped.exit_code == 143
+        bench.engine.stop(container.name)
+        again = bench.engine.start(container.name)
+        assert again.is_running
+        assert again.id == container.id
+
+    def test_a_container_that_ignores_the_signal_is_ended_after_the_time_out(
+        self, bench: Bench
+    ) -> None:
+        container = bench.run("trap '' TERM; echo ready; while :; do sleep 0.1; done")
+        assert next(pieces(bench, container.name)) == b"ready\n"
+        bench.engine.stop(container.name, timeout_s=1)
+        stopped = bench.engine.container(container.name)
+        assert stopped is not None
+        assert stopped.exit_code == 137
+
+    def test_a_removed_container_is_gone_and_removing_again_does_nothing(
+        self, bench: Bench
+    ) -> None:
+        container = bench.run()
+        bench.engine.remove(container.name)
+        assert bench.engine.container(container.name) is None
+        bench.engine.remove(container.name)
+
+    def test_a_published_port_is_told(self, bench: Bench) -> None:
+        container = bench.run(ports=(PortBinding(5001, 0),))
+        address, port = container.ports[5001]
+        assert address == "127.0.0.1"
+        assert 1024 <= port <= 65535
+
+    # --- refusals
+
+    def test_a_name_in_use_is_refused_and_the_other_container_left_alone(
+        self, bench: Bench
+    ) -> None:
+        container = bench.run()
+        with pytest.raises(NameInUse, match=container.name):
+            bench.run(name=container.name)
+        assert bench.engine.container(container.name) == container
+
+    def test_a_port_in_use_is_refused_and_nothing_is_left_behind(self, bench: Bench) -> None:
+        _, port = bench.run(ports=(PortBinding(5001, 0),)).ports[5001]
+        spec = bench.spec(ports=(PortBinding(5001, port),))
+        with pytest.raises(PortInUse, match=str(port)) as refused:
+            bench.engine.run(spec)
+        assert refused.value.hint
+        assert bench.engine.container(spec.name) is None
+
+    def test_an_image_that_is_not_there_is_named(self, bench: Bench) -> None:
+        spec = bench.spec(image=Tag("devkit-no-such-image", "9"))
+        with pytest.raises(ImageMissing, match="devkit-no-such-image:9"):
+            bench.engine.run(spec)
+        assert bench.engine.container(spec.name) is None
+        assert bench.engine.image("devkit-no-such-image:9") is None
+
+    def test_calls_on_a_missing_container_name_it(self, bench: Bench) -> None:
+        engine, name = bench.engine, f"{bench.prefix}-nobody"
+        assert engine.container(name) is None
+        for call in (
+            lambda: engine.exec(name, ["true"]),
+            lambda: engine.stop(name),
+            lambda: engine.start(name),
+            lambda: list(engine.logs(name)),
+            lambda: engine.archive_in(name, bench.folder, io.BytesIO(tarred({}))),
+            lambda: list(engine.archive_out(name, bench.folder)),
+        ):
+            with pytest.raises(ContainerMissing, match=name):
+                call()
+
+    def test_exec_in_a_stopped_container_says_that_it_does_not_run(self, bench: Bench) -> None:
+        container = bench.run()
+        bench.engine.stop(container.name)
+        with pytest.raises(ContainerMissing, match="not run"):
+            bench.engine.exec(container.name, ["true"])
+
+    # --- exec
+
+    def test_exec_echoes_standard_input_and_ends_with_it(self, bench: Bench) -> None:
+        with executed(bench, bench.run(), "cat") as stream:
+            stream.write(b"one\n")
+            assert stream.read() == b"one\n"
+            stream.write(b"two\n")
+            assert stream.read() == b"two\n"
+            stream.close_stdin()
+            assert stream.read() == b""
+            assert stream.wait() == 0
+
+    def test_exec_keeps_standard_error_apart_and_gives_the_exit_code(self, bench: Bench) -> None:
+        script = "echo good; echo bad >&2; echo fine; exit 7"
+        with executed(bench, bench.run(), "sh", "-c", script) as stream:
+            assert everything(stream) == b"good\nfine\n"
+            assert stream.wait() == 7
+            assert stream.stderr() == b"bad\n"
+
+    def test_exec_carries_five_megabytes_both_ways(self, bench: Bench) -> None:
+        sent = os.urandom(5 * MEGABYTE)
+        with executed(bench, bench.run(), "cat") as stream:
+
+            def send() -> None:
+                stream.write(sent)
+                stream.close_stdin()
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            assert everything(stream) == sent
+            sender.join(timeout=20)
+            assert stream.wait() == 0
+
+    def test_exec_reads_no_more_than_asked(self, bench: Bench) -> None:
+        with executed(bench, bench.run(), "printf", "abcdef") as stream:
+            assert [stream.read(2), stream.read(1), stream.read(9)] == [b"ab", b"c", b"def"]
+
+    def test_much_standard_error_neither_blocks_nor_grows(self, bench: Bench) -> None:
+        script = "head -c 300000 /dev/zero >&2; echo end >&2; echo done"
+        with executed(bench, bench.run(), "sh", "-c", script) as stream:
+            assert everything(stream) == b"done\n"
+            assert stream.wait() == 0
+            assert len(stream.stderr()) == 64 * 1024
+            assert stream.stderr().endswith(b"end\n")
+
+    def test_exec_takes_variables_and_a_working_directory(self, bench: Bench) -> None:
+        container = bench.run()
+        stream = bench.engine.exec(
+            container.name,
+            ["sh", "-c", 'cd -P . && pwd && echo "$X"'],
+            workdir="/",
+            env={"X": "y z"},
+        )
+        with closing(stream):
+            assert everything(stream) == b"/\ny z\n"
+
+    def test_exec_of_a_missing_command_ends_as_in_a_shell(self, bench: Bench) -> None:
+        with executed(bench, bench.run(), "no-such-command-at-all") as stream:
+            assert b"no-such-command-at-all" in everything(stream)
+            assert stream.wait() in (126, 127)
+
+    def test_closing_a_stream_ends_the_standard_input_of_its_process(self, bench: Bench) -> None:
+        container, ended = bench.run(), str(bench.folder / "ended")
+        reader = bench.engine.exec(
+            container.name, ["sh", "-c", 'echo in; cat >&2; touch "$1"', "sh", ended]
+        )
+        assert reader.read() == b"in\n"
+        reader.close()
+        wait = 'while [ ! -e "$1" ]; do sleep 0.05; done'
+        with executed(bench, container, "sh", "-c", wait, "sh", ended) as stream:
+            assert stream.wait() == 0
+
+    # --- log
+
+    def test_the_log_holds_both_outputs_and_its_tail_the_last_lines(self, bench: Bench) -> None:
+        container = bench.ended(bench.run("echo one; echo two; echo three >&2").name)
+        log = b"".join(bench.engine.logs(container.name))
+        assert sorted(log.splitlines()) == [b"one", b"three", b"two"]
+        lines = b"".join(bench.engine.logs(container.name, tail=2)).splitlines()
+        assert len(lines) == 2
+
+    def test_a_followed_log_comes_as_it_happens_and_ends_with_the_container(
+        self, bench: Bench
+    ) -> None:
+        container = bench.run("echo first; cat /dev/null; sleep 600")
+        log = pieces(bench, container.name)
+        assert next(log) == b"first\n"
+        stopper = threading.Thread(target=bench.engine.stop, args=(container.name,))
+        stopper.start()
+        assert b"".join(log) == b""
+        stopper.join(timeout=20)
+
+    def test_the_log_since_a_moment_leaves_out_what_came_before(self, bench: Bench) -> None:
+        container = bench.run(
+            'echo early; while [ ! -e "$GO" ]; do sleep 0.05; done; echo late',
+            env={"GO": str(bench.folder / "go")},
+        )
+        log = pieces(bench, container.name)
+        assert next(log) == b"early\n"
+        moment = time.time()
+        with executed(bench, container, "touch", str(bench.folder / "go")) as stream:
+            assert stream.wait() == 0
+        assert b"".join(log) == b"late\n"
+        assert b"".join(bench.engine.logs(container.name, since=moment)) == b"late\n"
+
+    # --- files
+
+    def test_an_archive_goes_in_and_comes_out(self, bench: Bench) -> None:
+        container = bench.run()
+        files = {"a b/é.txt": b"one", "big.bin": os.urandom(MEGABYTE)}
+        bench.engine.archive_in(container.name, bench.folder, io.BytesIO(tarred(files)))
+        for name, content in files.items():
+            out = b"".join(bench.engine.archive_out(container.name, bench.folder / name))
+            assert untarred(out) == {PurePosixPath(name).name: content}
+
+    def test_a_path_that_is_not_in_the_container_is_a_missing_file(self, bench: Bench) -> None:
+        container = bench.run()
+        missing = bench.folder / "nowhere"
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            bench.engine.archive_out(container.name, missing)
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            bench.engine.archive_in(container.name, missing, io.BytesIO(tarred({"x": b""})))
+
+    # --- networks
+
+    def test_a_network_is_made_once_and_removing_a_missing_one_does_nothing(
+        self, bench: Bench
+    ) -> None:
+        name, labels = f"{bench.prefix}-net", {LABEL_SERVICE: bench.prefix}
+        bench.engine.ensure_network(name, labels)
+        bench.engine.ensure_network(name, labels)
+        container = bench.run(network=name)
+        assert container.is_running
+        bench.engine.remove(container.name)
+        bench.engine.remove_network(name)
+        bench.engine.remove_network(name)
+
+    def test_the_engine_tells_its_name(self, bench: Bench) -> None:
+        assert bench.engine.info().name == bench.engine.name
+
+
+@contextmanager
+def executed(bench: Bench, container: Container, *command: str) -> Iterator[Stream]:
+    with closing(bench.engine.exec(container.name, command)) as stream:
+        yield stream
+
+
+def everything(stream: Stream) -> bytes:
+    parts = []
+    while data := stream.read():
+        parts.append(data)
+    return b"".join(parts)
+
+
+def pieces(bench: Bench, name: str) -> Iterator[bytes]:
+    """Follow a log, without the empty pieces."""
+    return (piece for piece in bench.engine.logs(name, follow=True) if piece)
+
+
+def tarred(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def untarred(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [member for member in archive if member.isfile()]
+        return {
+            member.name: file.read()
+            for member in members
+            if (file := archive.extractfile(member)) is not None
+        }
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,327 @@
+"""An engine in memory for unit tests of the steps; it passes engine_contract.py, so that it cannot lie.
+
+Images and files are plain dictionaries. A container runs nothing unless its RunSpec has a `command`: that one,
+and every exec, is a process of this machine. `answers` replaces an exec: command -> (exit code, output).
+`calls` records what was asked, as "run iris", "build debug:1", ... .
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import os
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from devkit.contract import LABEL_SERVICE
+from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
+from devkit.engines.pipe_stream import PipeStream
+from devkit.errors import ContainerMissing, ImageMissing, NameInUse, NotOurs, PortInUse
+
+
+@dataclass
+class FakeContainer:
+    """What the fake knows of a container; `files` maps absolute paths to content."""
+
+    container: Container
+    spec: RunSpec
+    files: dict[PurePosixPath, bytes] = field(default_factory=dict)
+    log: list[tuple[float, bytes]] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+
+class FakeEngine:
+    """See the module's first lines."""
+
+    name = "fake"
+
+    def __init__(self, *images: str) -> None:
+        self.images: dict[str, Image] = {}
+        self.built: list[BuildSpec] = []
+        self.boxes: dict[str, FakeContainer] = {}
+        self.networks: dict[str, Mapping[str, str]] = {}
+        self.taken_ports: set[int] = set()
+        self.answers: dict[tuple[str, ...], tuple[int, bytes]] = {}
+        self.calls: list[str] = []
+        # Folders that every container has; others exist by having a file.
+        self.folders = {PurePosixPath("/tmp"), PurePosixPath("/var/azureml-app")}
+        self._numbers = itertools.count(1)
+        for tag in images:
+            self.add_image(tag)
+
+    def add_image(
+        self,
+        tag: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Image:
+        """Have an image from now on."""
+        name = str(Tag.parse(tag))
+        identity = f"sha256:{next(self._numbers):064x}"
+        self.images[name] = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
+        return self.images[name]
+
+    def end(self, name: str, exit_code: int, *, oom_killed: bool = False, log: bytes = b"") -> None:
+        """Let a container end by itself."""
+        box = self._box(name)
+        with box.changed:
+            if log:
+                box.log.append((time.time(), log))
+            box.container = dataclasses.replace(
+                box.container, state="exited", exit_code=exit_code, oom_killed=oom_killed
+            )
+            box.changed.notify_all()
+
+    def write_log(self, name: str, data: bytes) -> None:
+        """Let a container say something."""
+        box = self._box(name)
+        with box.changed:
+            box.log.append((time.time(), data))
+            box.changed.notify_all()
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("fake", "1", "memory", "linux", "amd64")
+
+    def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
+        self.calls.append(f"build {spec.tag}")
+        self.built.append(spec)
+        progress(f"building {spec.tag}")
+        return self.add_image(str(spec.tag), labels=spec.labels, env=spec.env)
+
+    def image(self, tag: str) -> Image | None:
+        by_id = {image.id: image for image in self.images.values()}
+        return by_id.get(tag) or self.images.get(str(Tag.parse(tag)))
+
+    def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
+        tar.read()
+        return self.add_image(str(tag), labels=labels)
+
+    def remove_image(self, tag: str) -> None:
+        self.calls.append(f"remove_image {tag}")
+        self.images.pop(str(Tag.parse(tag)), None)
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        if name in self.networks and LABEL_SERVICE not in self.networks[name]:
+            raise NotOurs(f"The network {name} was not made by devkit.")
+        self.networks.setdefault(name, dict(labels))
+
+    def remove_network(self, name: str) -> None:
+        if name in self.networks and LABEL_SERVICE not in self.networks[name]:
+            raise NotOurs(f"The network {name} was not made by devkit.")
+        self.networks.pop(name, None)
+
+    def run(self, spec: RunSpec) -> Container:
+        image = self.image(str(spec.image))
+        if image is None:
+            raise ImageMissing(f"There is no image {spec.image}.")
+        if spec.name in self.boxes:
+            raise NameInUse(f"A container named {spec.name} exists already.")
+        self.calls.append(f"run {spec.name}")
+        ports = {p.container_port: (p.bind, p.host_port or self._free_port()) for p in spec.ports}
+        self._refuse_taken(ports)
+        self.boxes[spec.name] = FakeContainer(
+            Container(
+                id=f"{next(self._numbers):064x}",
+                name=spec.name,
+                image=str(spec.image),
+                image_id=image.id,
+                state="created",
+                exit_code=None,
+                oom_killed=False,
+                labels=dict(spec.labels),
+                ports=ports,
+            ),
+            spec,
+        )
+        return self._launch(spec.name)
+
+    def container(self, name: str) -> Container | None:
+        box = self.boxes.get(name) or next(
+            (box for box in self.boxes.values() if box.container.id == name), None
+        )
+        return None if box is None else box.container
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        return [
+            box.container
+            for box in self.boxes.values()
+            if all(
+                name in box.container.labels and value in ("", box.container.labels[name])
+                for name, value in labels.items()
+            )
+        ]
+
+    def exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        tty: bool = False,
+    ) -> Stream:
+        box = self._box(container)
+        if not box.container.is_running:
+            raise ContainerMissing(f"The container {container} does not run.")
+        self.calls.append(f"exec {container} {' '.join(command)}")
+        code, output = self.answers.get(tuple(command), (None, b""))
+        if code is not None:
+            command = ["sh", "-c", f'printf %s "$1"; exit {code}', "sh", output.decode()]
+        merged = {**os.environ, **box.spec.env, **(env or {})}
+        return PipeStream(command, workdir=workdir, env=merged)
+
+    def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
+        box = self._box(container)
+        self._refuse_missing(box, path)
+        with tarfile.open(fileobj=tar, mode="r|*") as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                if content is not None:
+                    box.files[path / member.name] = content.read()
+
+    def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
+        box = self._box(container)
+        self._refuse_missing(box, path)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for file, content in sorted(box.files.items()):
+                if file.is_relative_to(path):
+                    member = tarfile.TarInfo(str(file.relative_to(path.parent)))
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+        return iter([buffer.getvalue()])
+
+    def logs(
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        tail: int | None = None,
+    ) -> Iterator[bytes]:
+        return self._logs(self._box(container), follow=follow, since=since, tail=tail)
+
+    def stop(self, container: str, *, timeout_s: int = 5) -> None:
+        box = self._box(container)
+        if not box.container.is_running:
+            return
+        self.calls.append(f"stop {box.container.name}")
+        if box.process is None:
+            self.end(container, 143)
+            return
+        box.process.terminate()
+        if not self._wait_end(box, timeout_s):
+            box.process.kill()
+            self._wait_end(box, None)
+
+    def start(self, container: str) -> Container:
+        return self._launch(self._box(container).container.name)
+
+    def remove(self, container: str) -> None:
+        found = self.container(container)
+        if found is not None:
+            self.calls.append(f"remove {found.name}")
+            box = self.boxes.pop(found.name)
+            if box.process is not None:
+                box.process.kill()
+
+    def close(self) -> None:
+        for name in list(self.boxes):
+            if self.boxes[name].process is not None:
+                self.remove(name)
+
+    def _box(self, name: str) -> FakeContainer:
+        found = self.container(name)
+        if found is None:
+            raise ContainerMissing(f"There is no container {name}.")
+        return self.boxes[found.name]
+
+    def _launch(self, name: str) -> Container:
+        box = self.boxes[name]
+        box.container = dataclasses.replace(
+            box.container,
+            state="running",
+            exit_code=None,
+            started_at=datetime.now(UTC).isoformat(),
+        )
+        if box.spec.command is not None:
+            box.process = subprocess.Popen(
+                box.spec.command,
+                env={**os.environ, **box.spec.env},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            threading.Thread(target=self._watch, args=(box, box.process), daemon=True).start()
+        return box.container
+
+    def _watch(self, box: FakeContainer, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process:
+            while data := os.read(process.stdout.fileno(), 65536):
+                with box.changed:
+                    box.log.append((time.time(), data))
+                    box.changed.notify_all()
+        code = process.returncode
+        with box.changed:
+            box.container = dataclasses.replace(
+                box.container, state="exited", exit_code=code if code >= 0 else 128 - code
+            )
+            box.changed.notify_all()
+
+    def _logs(
+        self, box: FakeContainer, *, follow: bool, since: float | None, tail: int | None
+    ) -> Iterator[bytes]:
+        with box.changed:
+            seen = len(box.log)
+            past = b"".join(data for at, data in box.log if since is None or at >= since)
+        yield (
+            past if tail is None else b"".join(past.splitlines(keepends=True)[-tail or len(past) :])
+        )
+        while follow:
+            with box.changed:
+                box.changed.wait_for(
+                    lambda seen=seen: len(box.log) > seen or not box.container.is_running
+                )
+                new, seen = box.log[seen:], len(box.log)
+                follow = bool(new) or box.container.is_running
+            yield b"".join(data for _, data in new)
+
+    @staticmethod
+    def _wait_end(box: FakeContainer, timeout_s: float | None) -> bool:
+        with box.changed:
+            return box.changed.wait_for(lambda: not box.container.is_running, timeout=timeout_s)
+
+    def _free_port(self) -> int:
+        taken = self.taken_ports | {
+            port for box in self.boxes.values() for _, port in box.container.ports.values()
+        }
+        return next(port for port in itertools.count(40000) if port not in taken)
+
+    def _refuse_taken(self, ports: Mapping[int, tuple[str, int]]) -> None:
+        taken = self.taken_ports | {
+            port
+            for box in self.boxes.values()
+            if box.container.is_running
+            for _, port in box.container.ports.values()
+        }
+        for _, port in ports.values():
+            if port in taken:
+                raise PortInUse(
+                    f"Port {port} of this machine is already in use.", hint="Choose another port."
+                )
+
+    def _refuse_missing(self, box: FakeContainer, path: PurePosixPath) -> None:
+        if path not in self.folders and not any(file.is_relative_to(path) for file in box.files):
+            raise FileNotFoundError(2, "not in the container", str(path))

@@ -1,0 +1,21 @@
+"""The fake engine keeps the contract, so what the unit tests of the steps show is worth something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from devkit.engine import Tag
+from tests.engine_contract import Bench, EngineContract
+from tests.fake_engine import FakeEngine
+
+
+class TestFakeEngine(EngineContract):
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Iterator[Bench]:
+        bench = Bench(FakeEngine("ready:1"), Tag("ready", "1"), PurePosixPath(tmp_path))
+        bench.engine.folders.add(bench.folder)
+        yield bench
+        bench.clean_up()
