@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from devkit.engine import Engine, Image, Progress, Tag
+from devkit.engine import BuildSpec, Engine, Image, Progress, Tag
 from devkit.errors import BadValue, BaseImageMissing, BuildError, NameInUse
 
 log = logging.getLogger(__name__)
@@ -107,12 +107,20 @@ def ensure(engine: Engine, *, python: str, progress: Progress) -> Tag:
         if engine.image(str(tag)):
             return tag
     try:
-        engine.pull(official, progress=progress)
+        _pull(engine, official, progress)
     except BaseImageMissing as error:
         progress(error.message)
         bootstrap(engine, python=python, progress=progress)
         return own
     return official
+
+
+def _pull(engine: Engine, tag: Tag, progress: Progress) -> None:
+    """Have the engine pull an image, as it does for each build that starts from it."""
+    probe = Tag("devkit-probe", tag.version)
+    spec = BuildSpec(tag=probe, dockerfile=f"FROM {tag}\n", context=(), labels={})
+    engine.build(spec, progress=progress)
+    engine.remove_image(str(probe))
 
 
 def suite_of(python: str) -> str:

@@ -1,4 +1,7 @@
-"""Step 1, package: the build context beside the source: requirements, certificates, runtime, models."""
+"""Step 1, package: the build context but for the source directory.
+
+Requirements, certificates, runtime, models, each at the place that the Dockerfile copies it from.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ _LOCAL_IN_BUILD = "/tmp/devkit/local"
 def files(
     wanted: Environment, reach: Network, tools: Sequence[str], placed: Sequence[Placement]
 ) -> Iterator[ContextFile]:
-    """Yield all of the context but the source directory; the Dockerfile copies it from these places."""
-    yield from _installer(wanted, reach, tools)
+    """Yield all of the context but the source directory."""
+    yield from _installer(wanted, reach, tools, placed)
     yield from _runtime()
     yield from _models(placed)
 
 
-def _installer(wanted: Environment, reach: Network, tools: Sequence[str]) -> Iterator[ContextFile]:
+def _installer(
+    wanted: Environment, reach: Network, tools: Sequence[str], placed: Sequence[Placement]
+) -> Iterator[ContextFile]:
     """What only the stage that installs packages sees."""
     build = PurePosixPath("build")
     if reach.ca is not None:
@@ -32,12 +37,16 @@ def _installer(wanted: Environment, reach: Network, tools: Sequence[str]) -> Ite
     yield ContextFile(build / "devkit.txt", _lines(tools))
     requirements = list(wanted.wants.options) + list(wanted.requirements)
     for number, local in enumerate(wanted.wants.local):
-        below = PurePosixPath("local", str(number), local.path.name)
-        extras = f"[{local.extras}]" if local.extras else ""
-        requirements.append(f"{_LOCAL_IN_BUILD}/{number}/{local.path.name}{extras}")
+        # pip reads no spaces in a path; a wheel's name says what it is, and has none.
+        name = "project" if local.path.is_dir() else local.path.name
+        below = PurePosixPath("local", str(number), name)
+        requirements.append(local.requirement(f"{_LOCAL_IN_BUILD}/{number}/{name}"))
         if local.path.is_dir():
             yield from build_files.source(
-                local.path, build / below, ignore=local.path, leave_out=set()
+                local.path,
+                build / below,
+                ignore=local.path,
+                leave_out={item.local for item in placed},
             ).files
         else:
             yield from build_files.whole(local.path, build / below)

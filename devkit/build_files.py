@@ -98,7 +98,7 @@ class _Rules:
 
     matcher: PatternMatcher | None
     prefix: str = ""
-    has_exceptions: bool = False
+    exceptions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, folder: Path, ignore: Path) -> _Rules:
@@ -111,14 +111,19 @@ class _Rules:
                 return cls(
                     PatternMatcher(patterns),
                     f"{prefix}/" if prefix else "",
-                    any(pattern.startswith("!") for pattern in patterns),
+                    tuple(p[1:].strip("/ ") for p in patterns if p.startswith("!")),
                 )
         return cls(None)
 
     def ignores(self, relative: str) -> bool:
-        return self.matcher is not None and bool(
-            self.matcher.matches(PurePosixPath(self.prefix + relative))
-        )
+        if self.matcher is None:
+            return False
+        # The stubs want a path; the matcher takes only text.
+        return bool(self.matcher.matches(self.prefix + relative))  # type: ignore[arg-type]
+
+    def keep_below(self, relative: str) -> bool:
+        """Whether an exception ("!docs/a.md") brings something of an ignored folder back."""
+        return any(text.startswith(self.prefix + relative) for text in self.exceptions)
 
 
 def _walked(
@@ -132,7 +137,7 @@ def _walked(
             if _NEVER_NAMES.fullmatch(entry.name) or path in leave_out:
                 continue
             ignored = rules.ignores(relative)
-            if ignored and (rules.has_exceptions is False or not entry.is_dir()):
+            if ignored and not (entry.is_dir() and rules.keep_below(relative)):
                 continue
             if _KEY_NAMES.fullmatch(entry.name):
                 yield _Dropped(relative, "key")

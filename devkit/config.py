@@ -131,7 +131,7 @@ class Workspace(BaseModel):
 
     @property
     def source(self) -> Path:
-        """The source directory D, absolute; its base name is a folder below the application root."""
+        """The source directory D, absolute; its name is a folder below the application root."""
         return (self.root / self.config.source_directory).resolve()
 
 
@@ -155,7 +155,7 @@ def load(
     Args:
         root: the workspace folder.
         file: a configuration file other than `root`/devkit.yaml; it has to exist.
-        overrides: dotted key ("image.base") -> value, or an `Override` with its option.
+        overrides: dotted key ("image.base") -> value or `Override`.
         environ: where DEVKIT_<KEY> is looked up.
 
     Raises:
@@ -185,6 +185,15 @@ def load(
         config=config,
         origins={key: origins.get(place, "default") for key, place in _LEAVES.items()},
     )
+
+
+def overridden(workspace: Workspace, values: Mapping[str, Any], origin: str) -> Workspace:
+    """Return the workspace with other values for some dotted keys, checked before."""
+    changed = workspace.config.model_dump()
+    for key, value in values.items():
+        _put(changed, tuple(key.split(".")), value)
+    origins = {**workspace.origins, **dict.fromkeys(values, origin)}
+    return Workspace(root=workspace.root, config=Config.model_validate(changed), origins=origins)
 
 
 def schema() -> dict[str, Any]:
@@ -263,8 +272,9 @@ def _put(values: dict[str, Any], place: Place, value: Any) -> None:
         values = below
     before = values.get(name)
     # Variables add up: those of the file, of DEVKIT_RUN_ENV and of --env.
-    both = isinstance(before, dict) and isinstance(value, dict)
-    values[name] = {**before, **value} if both else value
+    if isinstance(before, dict) and isinstance(value, dict):
+        value = {**before, **value}
+    values[name] = value
 
 
 def _origin(place: Place, origins: Mapping[Place, str], written: Written) -> str:

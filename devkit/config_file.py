@@ -68,7 +68,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
     ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
     )
 
@@ -98,7 +98,7 @@ class _Reader:
             node = loader.get_single_node()
             value = None if node is None else self._value(loader, node, ())
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
         return {} if value is None else value
 
     def _value(self, loader: _Loader, node: yaml.Node, place: Place) -> Any:
@@ -113,7 +113,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self._value(loader, item, (*place, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         raise self._bad(line, f"the tag {node.tag} is not allowed")
 
     def _mapping(self, loader: _Loader, node: yaml.MappingNode, place: Place) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -19,6 +18,19 @@ _PATTERNS = {
     "name": "letters, digits, hyphens, dots and underscores, a letter or digit first",
     "memory": 'a number with b, k, m or g, as in "2g"',
 }
+# By pydantic's kind of error, or its first word.
+_ALLOWED = {
+    "greater_than_equal": "a number from {ge} on",
+    "greater_than": "a number greater than {gt}",
+    "less_than_equal": "a number up to {le}",
+    "tuple": 'a list, as in "[a, b]"',
+    "model": 'lines of "key: value"',
+    "dict": 'lines of "key: value"',
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+}
 
 
 def problem(
@@ -28,7 +40,7 @@ def problem(
     origin: Callable[[_Place], str],
 ) -> ConfigError:
     """Return the first thing wrong in `values`; `origin` says where a place's value is from."""
-    details = [dict(detail) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
     places = [_trimmed(values, tuple(detail["loc"])) for detail in details]
     unknown = [i for i, detail in enumerate(details) if detail["type"] == "extra_forbidden"]
     first = places[unknown[0] if unknown else 0]
@@ -91,29 +103,13 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _allowed(detail: Mapping[str, Any], place: _Place) -> str:
-    context = detail.get("ctx", {})
-    kind = str(detail["type"])
+    kind, context = str(detail["type"]), detail.get("ctx", {})
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(str(place[-1]), f"text that matches {context['pattern']}")
-    words = {
-        "literal_error": lambda: str(context["expected"]).replace("'", '"'),
-        "greater_than_equal": lambda: f"a number from {context['ge']} on",
-        "greater_than": lambda: f"a number greater than {context['gt']}",
-        "less_than_equal": lambda: f"a number up to {context['le']}",
-        "tuple_type": lambda: 'a list, as in "[a, b]"',
-        "model_type": lambda: 'lines of "key: value"',
-        "model_attributes_type": lambda: 'lines of "key: value"',
-        "dict_type": lambda: 'lines of "key: value"',
-    }
-    if kind in words:
-        return words[kind]()
-    plain = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "string": "text",
-    }
-    return plain.get(kind.split("_")[0], re.sub(r"^Input should be ", "", str(detail["msg"])))
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", '"')
+    said = _ALLOWED.get(kind) or _ALLOWED.get(kind.split("_")[0])
+    return said.format(**context) if said else str(detail["msg"])
 
 
 def _dotted(place: _Place) -> str:

@@ -24,6 +24,8 @@ LABEL_WORKSPACE = "devkit.workspace"
 LABEL_CONTENT = "devkit.content-hash"
 LABEL_ENVIRONMENT = "devkit.environment-hash"
 LABEL_LAYOUT = "devkit.layout"
+# What `devkit base bootstrap` says about its image.
+LABEL_BASE_PYTHON = "devkit.base.python"
 LABEL_PARENT = "devkit.parent"
 LABEL_VERSION = "devkit.version"
 LABEL_RUN = "devkit.run"

@@ -1,30 +1,26 @@
-"""A debug adapter client that attaches as an editor does, for the attach proof, diagnose and tests.
+"""A debug adapter client that attaches as an editor does: for the attach proof, diagnose and tests.
 
-Blocking and without threads: whoever waits also reads, for this session and for the child sessions
-that the debugger asks for.
+Processes that the debugger asks an editor to debug too become child sessions.
 """
 
 from __future__ import annotations
 
-import select
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
+from devkit.dialogue import Dialogue
+from devkit.errors import DebuggerUnreachable
 from devkit.wire import Channel, Message
-
-T = TypeVar("T")
 
 # A peer that floods us with events pushes out its own oldest ones.
 MAX_EVENTS = 10_000
+MAX_CHILDREN = 16
 
 _CLIENT = {
-    "clientID": "devkit",
-    "clientName": "devkit",
     "adapterID": "debugpy",
     "pathFormat": "path",
     "linesStartAt1": True,
@@ -86,15 +82,21 @@ class Session:
         self._address = address
         self._timeout_s = timeout_s
         self._root = root or self
-        self._answers: dict[int, Message] = {}
-        self._is_open = True
-        self._is_leaving = False
         # The root's hold for the whole family.
+        self._family: list[Dialogue] = []
         self._breakpoints: dict[str, list[Breakpoint]] = {}
         self._exceptions: list[str] = []
+        self._client = "devkit"
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.children: list[Session] = []
-        self._channel = Channel.open(*address, timeout_s=timeout_s)
+        self._dialogue = Dialogue(
+            Channel.open(*address, timeout_s=timeout_s),
+            self._root._family,
+            timeout_s,
+            on_event=self._on_event,
+            on_request=self._on_request,
+            on_end=self._on_end,
+        )
 
     @classmethod
     def attach(
@@ -105,9 +107,12 @@ class Session:
         *,
         breakpoints: Mapping[str, Sequence[Breakpoint]] | None = None,
         exceptions: Sequence[str] = (),
+        client: str = "devkit",
         timeout_s: float = 10,
     ) -> Session:
         """Attach with a launch.json configuration whose variables are filled in.
+
+        The runtime lets others wait for a `client` "devkit", whose checks are short.
 
         Raises:
             AlreadyAttached: another client is.
@@ -116,6 +121,7 @@ class Session:
         session = cls((host, port), timeout_s)
         session._breakpoints = {path: list(wanted) for path, wanted in (breakpoints or {}).items()}
         session._exceptions = list(exceptions)
+        session._client = client
         session._begin(configuration)
         return session
 
@@ -145,32 +151,38 @@ class Session:
 
     def threads(self) -> dict[int, str]:
         """The program's threads by id."""
-        return {thread["id"]: thread["name"] for thread in self.request("threads")["threads"]}
+        found = self._dialogue.listed("threads", {}, "threads", ("id", "name"))
+        return {thread["id"]: thread["name"] for thread in found}
 
     def stack(self, thread_id: int, *, levels: int = 20) -> list[Frame]:
         """The frames of a stopped thread, innermost first."""
-        body = self.request("stackTrace", {"threadId": thread_id, "levels": levels})
+        arguments = {"threadId": thread_id, "levels": levels}
+        found = self._dialogue.listed(
+            "stackTrace", arguments, "stackFrames", ("id", "name", "line")
+        )
         return [
-            Frame(f["id"], f["name"], f.get("source", {}).get("path", ""), f["line"])
-            for f in body["stackFrames"]
+            Frame(f["id"], f["name"], (f.get("source") or {}).get("path", ""), f["line"])
+            for f in found
         ]
 
     def scopes(self, frame_id: int) -> dict[str, int]:
         """The scopes of a frame: name and the reference for `variables`."""
-        scopes = self.request("scopes", {"frameId": frame_id})["scopes"]
-        return {scope["name"]: scope["variablesReference"] for scope in scopes}
+        keys = ("name", "variablesReference")
+        found = self._dialogue.listed("scopes", {"frameId": frame_id}, "scopes", keys)
+        return {scope["name"]: scope["variablesReference"] for scope in found}
 
     def variables(self, reference: int) -> dict[str, str]:
         """Names and values, as an editor shows them."""
-        body = self.request("variables", {"variablesReference": reference})
-        return {variable["name"]: variable["value"] for variable in body["variables"]}
+        arguments = {"variablesReference": reference}
+        found = self._dialogue.listed("variables", arguments, "variables", ("name", "value"))
+        return {variable["name"]: variable["value"] for variable in found}
 
     def evaluate(self, expression: str, frame_id: int | None = None, context: str = "repl") -> str:
         """Evaluate Python in a frame of a stopped thread; what it raises, as DebuggerError."""
         arguments: Message = {"expression": expression, "context": context}
         if frame_id is not None:
             arguments["frameId"] = frame_id
-        return str(self.request("evaluate", arguments)["result"])
+        return str(self.request("evaluate", arguments).get("result"))
 
     def resume(self, thread_id: int) -> None:
         """Let a stopped thread go on ("continue")."""
@@ -186,7 +198,7 @@ class Session:
 
     def request(self, command: str, arguments: Mapping[str, Any] | None = None) -> Message:
         """Send any request and return its answer's body."""
-        return self._answer(command, self._channel.request(command, arguments or {}))
+        return self._dialogue.request(command, arguments or {})
 
     def wait_for(
         self,
@@ -201,136 +213,65 @@ class Session:
             TimeoutError: it did not come.
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        return self._until(lambda: self._take(lambda e: e.name == name and where(e)), timeout_s)
+        return self._dialogue.until(
+            lambda: self._take(lambda event: event.name == name and where(event)), timeout_s
+        )
 
     def disconnect(self) -> bool:
-        """Detach, once, children first; return whether the debugger confirmed it.
-
-        The connection is closed after the answer, never before: debugpy stops listening when it is
-        dropped, and ends its adapter on a second "disconnect".
-        """
-        if self._is_leaving:
-            return False
-        self._is_leaving = True
+        """Detach, once, children first; return whether the debugger confirmed it."""
         for child in list(self.children):
             child.disconnect()
-        try:
-            self.request("disconnect", {"terminateDebuggee": False})
-        except DebuggerError:
-            return False
-        finally:
-            self._close()
-        return True
-
-    def _close(self) -> None:
-        self._is_open = False
-        self._is_leaving = True
-        self._channel.close()
-        if self in self._root.children:
-            self._root.children.remove(self)
+        return self._dialogue.leave()
 
     def _begin(self, configuration: Mapping[str, Any]) -> None:
+        name = self._root._client
         try:
-            self.request("initialize", _CLIENT)
-            seq = self._channel.request("attach", configuration)
-            self._answered("attach", lambda: self._is_initialized(seq) or None)
+            self.request("initialize", {**_CLIENT, "clientID": name, "clientName": name})
+            seq = self._dialogue.send("attach", configuration)
+            self._dialogue.awaited("attach", lambda: self._initialized(seq))
             for path, breakpoints in self._root._breakpoints.items():
                 self._send_breakpoints(path, breakpoints)
             self.request("setExceptionBreakpoints", {"filters": self._root._exceptions})
             self.request("configurationDone")
-            self._answer("attach", seq)
+            self._dialogue.answer("attach", seq)
         except BaseException:
             self.disconnect()
             raise
 
-    def _is_initialized(self, seq: int) -> bool:
-        answer = self._answers.get(seq)
-        if answer is not None and not answer.get("success"):
-            raise _refusal("attach", self._answers.pop(seq))
-        return bool(self._take(lambda e: e.name == "initialized" and e.session is self))
+    def _initialized(self, seq: int) -> Event | None:
+        self._dialogue.check("attach", seq)
+        return self._take(lambda event: event.name == "initialized" and event.session is self)
 
     def _send_breakpoints(self, path: str, breakpoints: Sequence[Breakpoint]) -> list[Message]:
-        body = self.request(
-            "setBreakpoints",
-            {
-                "source": {"path": path},
-                "breakpoints": [breakpoint.as_message() for breakpoint in breakpoints],
-                "lines": [breakpoint.line for breakpoint in breakpoints],
-            },
-        )
-        return list(body["breakpoints"])
-
-    def _answer(self, command: str, seq: int) -> Message:
-        answer = self._answered(command, lambda: self._answers.pop(seq, None))
-        if not answer.get("success"):
-            raise _refusal(command, answer)
-        body: Message = answer.get("body") or {}
-        return body
-
-    def _answered(self, command: str, wanted: Callable[[], T | None]) -> T:
-        try:
-            return self._until(wanted, self._timeout_s)
-        except TimeoutError as error:
-            raise DebuggerUnreachable(
-                f"The debugger at {self._channel.peer} did not answer {command} "
-                f"within {self._timeout_s:g} s.",
-                hint="`devkit diagnose` looks into it; `devkit reload` starts the worker again.",
-            ) from error
-
-    def _until(self, wanted: Callable[[], T | None], timeout_s: float) -> T:
-        """Read for the whole family until there is what is wanted; TimeoutError if it never is."""
-        deadline = time.monotonic() + timeout_s
-        while (found := wanted()) is None:
-            family = [s for s in (self._root, *self._root.children) if s._is_open]
-            arrived = next(((s, m) for s in family if (m := s._channel.buffered())), None)
-            if arrived:
-                arrived[0]._handle(arrived[1])
-                continue
-            remaining = max(deadline - time.monotonic(), 0)
-            ready, _, _ = select.select([s._channel for s in family], [], [], remaining)
-            if not ready:
-                raise TimeoutError(f"not within {timeout_s:g} s")
-            for session in family:
-                if session._channel in ready:
-                    session._fill()
+        arguments = {
+            "source": {"path": path},
+            "breakpoints": [breakpoint.as_message() for breakpoint in breakpoints],
+            "lines": [breakpoint.line for breakpoint in breakpoints],
+        }
+        found = self._dialogue.listed("setBreakpoints", arguments, "breakpoints", ("verified",))
+        if len(found) != len(breakpoints):
+            raise DebuggerUnreachable(f"The debugger lost breakpoints of {path}.")
         return found
 
-    def _fill(self) -> None:
-        try:
-            self._channel.fill(timeout_s=self._timeout_s)
-        except DebuggerUnreachable:
-            if self is self._root:
-                raise
-            self._close()  # a child process that ended; the session goes on
+    def _on_event(self, name: str, body: Message) -> None:
+        self._root._events.append(Event(self, name, body))
+        if name == "terminated" and self is not self._root:
+            # debugpy keeps an ended child's connection open until it is told.
+            self.disconnect()
 
-    def _handle(self, message: Message) -> None:
-        kind = message.get("type")
-        if kind == "response":
-            self._answers[message.get("request_seq", 0)] = message
-        elif kind == "event":
-            body = message.get("body") or {}
-            self._root._events.append(Event(self, str(message.get("event")), body))
-            if message.get("event") == "terminated" and self is not self._root:
-                # debugpy keeps an ended child's connection open until it is told.
-                self.disconnect()
-        elif kind == "request":
-            self._serve(message)
-
-    def _serve(self, message: Message) -> None:
+    def _on_request(self, message: Message) -> None:
         """Answer what the debugger asks of an editor."""
-        command = message.get("command")
-        is_known = command == "startDebugging"
-        self._channel.send(
-            {
-                "type": "response",
-                "request_seq": message.get("seq"),
-                "command": command,
-                "success": is_known,
-                **({} if is_known else {"message": f"devkit does not know {command}"}),
-            }
-        )
-        if is_known:
-            self._root._adopt(message["arguments"]["configuration"])
+        command, arguments = message.get("command"), message.get("arguments")
+        configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+        if command != "startDebugging" or not isinstance(configuration, dict):
+            self._dialogue.respond(message, refusal=f"devkit does not know {command}")
+        elif len(self._root.children) >= MAX_CHILDREN:
+            self._dialogue.respond(message, refusal="too many processes")
+        else:
+            self._dialogue.respond(message)
+            # A process may end before its debugger is set up.
+            with suppress(DebuggerUnreachable):
+                self._root._adopt(configuration)
 
     def _adopt(self, configuration: Mapping[str, Any]) -> None:
         # Whatever address the debugger names: a container does not send us elsewhere.
@@ -338,19 +279,12 @@ class Session:
         self.children.append(child)
         child._begin(configuration)
 
+    def _on_end(self) -> None:
+        if self in self._root.children:
+            self._root.children.remove(self)
+
     def _take(self, fits: Callable[[Event], bool]) -> Event | None:
         found = next((event for event in self._root._events if fits(event)), None)
         if found is not None:
             self._root._events.remove(found)
         return found
-
-
-def _refusal(command: str, answer: Message) -> DebuggerError:
-    text = str(answer.get("message") or "no reason given")
-    # debugpy: "Server[pid=1] is already being debugged."; devkit's multiplexer names the client.
-    if command == "attach" and "already" in text:
-        return AlreadyAttached(
-            f"The debugger is taken: {text}",
-            hint="Detach the other client (Shift+F5 in VS Code), then try again.",
-        )
-    return DebuggerError(f"The debugger refused {command}: {text}")

@@ -7,14 +7,18 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 
+from devkit import build_secrets, models
+from devkit import contract as c
 from devkit.config import Workspace
+from devkit.environment import Environment
 from devkit.errors import BadValue
+from devkit.network import Network
 
 _STAGE = "devkit-base"
 _FROM = re.compile(
@@ -22,19 +26,24 @@ _FROM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _COPIES = re.compile(r"^\s*(COPY|ADD)\s+(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
+_APT_PACKAGE = re.compile(r"^[a-z0-9][a-z0-9+.\-]*(:[a-z0-9]+)?([=/][\w.+:~\-]+)?$")
 _REFERENCE = re.compile(r"^[\w][\w.\-/:@]*$")
 
 
 @dataclass(frozen=True)
 class Base:
-    """Where the image starts: text that ends in the stage devkit-base, and its first image."""
+    """Where the image starts: text that ends in the stage devkit-base, and its first image.
+
+    `is_whole` says that nothing of the user's is built on that image.
+    """
 
     text: str
     image: str
+    is_whole: bool = True
 
 
-def base(workspace: Workspace, python: str, chosen: str | None) -> Base:
-    """Decide the base: `chosen`, else image.dockerfile, else image.base, else python:X.Y-slim.
+def base(workspace: Workspace, chosen: str | None, *, default: str) -> Base:
+    """Decide the base: `chosen`, else image.dockerfile, else image.base, else `default`.
 
     Raises:
         BadValue: image.dockerfile cannot be used, or the base is no image name.
@@ -42,13 +51,91 @@ def base(workspace: Workspace, python: str, chosen: str | None) -> Base:
     own = workspace.config.image.dockerfile
     if own and not chosen:
         return _own(own, workspace.root)
-    image = chosen or workspace.config.image.base or f"python:{python}-slim"
+    image = chosen or workspace.config.image.base or default
     if not _REFERENCE.match(image):
         raise BadValue(
             f"{image!r} is not the name of an image.",
             hint='Write image.base as in "python:3.13-slim".',
         )
     return Base(f"FROM {image} AS {_STAGE}", image)
+
+
+def variables(workspace: Workspace, wanted: Environment, source: str) -> dict[str, str]:
+    """The variables that the image sets; the service's own stand first, so that ours hold."""
+    config = workspace.config
+    return {
+        **dict(wanted.variables),
+        "AML_APP_ROOT": str(c.APP_ROOT),
+        "AZUREML_ENTRY_SCRIPT": f"{source}/{PurePosixPath(config.entry_script)}",
+        "AZUREML_SOURCE_DIRECTORY": source,
+        "AZUREML_MODEL_DIR": models.model_dir(config.models),
+        c.ENV_DEBUG: "1",
+        c.ENV_WAIT_FOR_CLIENT: str(int(config.debug.wait_for_client)),
+        c.ENV_RELOAD: config.runtime.reload,
+        c.ENV_STATUS: config.runtime.status,
+        c.ENV_WORKERS: str(config.runtime.workers),
+        c.ENV_SCORING_TIMEOUT: str(config.runtime.scoring_timeout_ms),
+        "PYTHONUNBUFFERED": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "VIRTUAL_ENV": "/opt/env",
+    }
+
+
+def values(
+    workspace: Workspace,
+    wanted: Environment,
+    reach: Network,
+    start: Base,
+    *,
+    env: Mapping[str, str],
+    has_models: bool,
+) -> dict[str, Any]:
+    """What the template is filled with.
+
+    Raises:
+        BadValue: run.user or image.apt does not do.
+    """
+    uid, gid = _user(workspace.config.run.user)
+    for name in workspace.config.image.apt:
+        if not _APT_PACKAGE.match(name):
+            raise BadValue(
+                f"image.apt: {name!r} is not the name of a Debian package.",
+                hint='Write it as in "libgomp1".',
+            )
+    return {
+        "base": start.text,
+        "base_name": start.image,
+        "python": wanted.python,
+        "python_place": wanted.python_place,
+        "apt": list(workspace.config.image.apt),
+        "uid": uid,
+        "gid": gid,
+        "user": c.USER,
+        "settings": sorted(reach.settings),
+        "secret": build_secrets.INDEX if reach.secrets else "",
+        "has_ca": reach.ca is not None,
+        "has_requirements": bool(wanted.wants.lines or wanted.wants.local),
+        "constraints": bool(wanted.wants.constraints),
+        "local": bool(wanted.wants.local),
+        "models": has_models,
+        "app_root": c.APP_ROOT,
+        "models_dir": c.MODELS_DIR,
+        "runtime": c.RUNTIME_PACKAGE,
+        "ports": (c.SCORE_PORT, c.DEBUG_PORT),
+        "env": dict(env),
+        "command": ["python", str(c.RUNTIME_PACKAGE)],
+    }
+
+
+def _user(user: int | str) -> tuple[int, int]:
+    text = "0" if user == "root" else str(user)
+    uid, _, gid = text.partition(":")
+    if not uid.isdecimal() or not (gid or "0").isdecimal():
+        raise BadValue(
+            f"run.user: {user!r} is not a user id.",
+            hint='Write a number, as in 1000 or "1000:100"; the image makes that user.',
+        )
+    return int(uid), int(gid or uid)
 
 
 def render(values: Mapping[str, Any], *, buildkit: bool) -> str:
@@ -108,7 +195,7 @@ def _own(written: str, root: Path) -> Base:
     if last["name"]:
         # Later lines of theirs may copy from that name.
         whole = f"{text.rstrip()}\n\nFROM {last['name']} AS {_STAGE}"
-    return Base(whole.rstrip(), stages[0]["image"])
+    return Base(whole.rstrip(), stages[0]["image"], is_whole=False)
 
 
 def _leading(matched: str) -> int:

@@ -31,6 +31,13 @@ def check(workspace: Workspace) -> None:
     name = _shown(path, workspace.root)
     if not path.is_file():
         raise _missing(workspace, path, name)
+    if ".." in Path(workspace.config.entry_script).parts or not path.is_relative_to(
+        workspace.source
+    ):
+        raise EntryScriptMissing(
+            f"The entry script {name} lies outside the source directory {workspace.source}.",
+            hint="Set source_directory in devkit.yaml to a folder above it.",
+        )
     if path.suffix != ".py":
         raise EntryScriptBroken(f"The entry script {name} is not a .py file.", hint=_TEMPLATE_HINT)
     module = _parsed(path, name)

@@ -79,7 +79,7 @@ def read(workspace: Workspace) -> Environment:
     """
     name = workspace.config.environment
     if name is None:
-        note = f"No environment file: Python {DEFAULT_PYTHON} and no packages of your own."
+        note = "No environment file: the image has no packages of your own."
         return Environment(DEFAULT_PYTHON, "", "", Requirements(), notes=(note,))
     path = (workspace.root / name).resolve()
     if not path.is_file():
@@ -107,7 +107,10 @@ def _settled(environment: Environment) -> Environment:
             notes.append(f"{line.place}: {line.text} is taken as you ask, not the newest.")
         lines.append(line)
     if not environment.python_place:
-        notes.append(f"{environment.origin} names no Python; {environment.python} is taken.")
+        notes.append(
+            f"{environment.origin} names no Python: the base image decides, {environment.python} "
+            "unless you choose one."
+        )
     return replace(
         environment,
         wants=replace(environment.wants, lines=tuple(lines)),

@@ -149,7 +149,21 @@ class ServiceError(DevkitError):
 
 
 class InitFailed(ServiceError):
-    """The entry script does not load, or init() raised."""
+    """The entry script does not load, or init() raised; `file` and `line` are local if known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+        traceback: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.line = line
+        self.traceback = traceback
 
 
 class ContainerDied(ServiceError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from devkit.engine import BuildSpec, ContextFile
+from devkit.errors import BadValue
 
 # Below that, reading a file costs about as much as looking it up.
 _CACHED_FROM_BYTES = 256 * 1024
@@ -24,6 +25,9 @@ def of(spec: BuildSpec, *, base_id: str | None) -> str:
     Args:
         spec: the build; its context files are read.
         base_id: the engine's id of the base image; None when it has none yet.
+
+    Raises:
+        BadValue: a file cannot be read.
     """
     digests = _Digests(user_cache_path("devkit") / "digests.json")
     said = [
@@ -54,13 +58,22 @@ class _Digests:
         """Return the SHA-256 of a context file's bytes."""
         if isinstance(file.content, bytes):
             return hashlib.sha256(file.content).hexdigest()
-        info = file.content.stat()
+        try:
+            return self._of(file.content)
+        except OSError as error:
+            raise BadValue(
+                f"{file.content} cannot be read: {error.strerror}.",
+                hint="Correct its rights, or leave it out by a line in .dockerignore.",
+            ) from error
+
+    def _of(self, path: Path) -> str:
+        info = path.stat()
         if info.st_size < _CACHED_FROM_BYTES:
-            return hashlib.sha256(file.content.read_bytes()).hexdigest()
-        key = f"{file.content} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_ino}"
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        key = f"{path} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_ino}"
         digest = self._known.get(key)
         if digest is None:
-            with file.content.open("rb") as stream:
+            with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             newest = max(info.st_mtime_ns, info.st_ctime_ns)
             if time.time_ns() - newest > _RACY_NS:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import devkit
 from devkit import (
     build_context,
     build_files,
+    build_secrets,
     dockerfile,
     entry_script,
     environment,
@@ -27,15 +23,13 @@ from devkit import (
 )
 from devkit import contract as c
 from devkit.config import Workspace
-from devkit.engine import BuildSpec, Engine, Image, Placement, Progress, Tag
+from devkit.engine import BuildSpec, ContextFile, Engine, Image, Placement, Progress, Tag
 from devkit.environment import Environment
-from devkit.errors import BadValue, EnvironmentInvalid
+from devkit.errors import BadValue, EntryScriptMissing, EnvironmentInvalid
 from devkit.network import Network
 
 # The server has releases for 3.9 and newer; an older Python runs the runtime's own small server.
 TOOLS = ('azureml-inference-server-http>=1; python_version >= "3.9"', "debugpy")
-INDEX_SECRET = "devkit-index"
-_APT_PACKAGE = re.compile(r"^[a-z0-9][a-z0-9+.\-]*(:[a-z0-9]+)?([=/][\w.+:~\-]+)?$")
 _LEFT_OUT_OF_SOURCE = ("devkit.yaml",)  # `run.env` in it may hold passwords
 
 
@@ -56,7 +50,7 @@ class Plan:
     """A build that is decided but not started."""
 
     spec: BuildSpec
-    base: str
+    base: dockerfile.Base
     layout: tuple[Mapping[str, str], ...]
     notes: tuple[str, ...]
 
@@ -92,18 +86,19 @@ def package(
     entry_script.check(workspace)
     wanted = environment.read(workspace)
     reach = network.found(workspace, wanted.wants)
-    decided = plan(workspace, wanted, reach, tag=tag, base=base, platform=platform)
-    spec = _labelled(engine, decided)
+    default_base = _default_base(engine, wanted.python)
+    decided = plan(
+        workspace, wanted, reach, tag=tag, base=base, default_base=default_base, platform=platform
+    )
+    base_image = engine.image(decided.base.image)
+    spec = _labelled(decided.spec, base_image)
     there = engine.image(str(spec.tag))
     reused = not (no_cache or pull) and _same(there, spec, c.LABEL_CONTENT)
     if there is None or not reused:
         if not _same(there, spec, c.LABEL_ENVIRONMENT):
-            # Takes 0.2 s to import, and most calls never need it.
-            from devkit.pins import check_pins
-
             architecture = platform.split("/")[1] if platform else engine.info().architecture
-            check_pins(wanted, reach, architecture=architecture)
-        with _secret_file(reach.secrets) as secrets:
+            _check_python(wanted, reach, decided.base, base_image, architecture)
+        with build_secrets.file(reach.secrets) as secrets:
             spec = replace(spec, secrets={**spec.secrets, **secrets}, no_cache=no_cache, pull=pull)
             there = engine.build(spec, progress=progress)
     return Packaged(
@@ -118,14 +113,17 @@ def plan(
     *,
     tag: str | None = None,
     base: str | None = None,
+    default_base: str | None = None,
     platform: str | None = None,
 ) -> Plan:
     """Decide the whole build; files are listed, nothing is built and no engine is asked.
 
+    `default_base` stands for python:X.Y-slim where the configuration names no base.
+
     Raises:
         ConfigError: something that the configuration names does not do.
     """
-    start = dockerfile.base(workspace, wanted.python, base)
+    start = dockerfile.base(workspace, base, default=default_base or default_image(wanted.python))
     place = _place_of_source(workspace)
     placed = models.placements(workspace.config.models, workspace.root)
     source = build_files.source(
@@ -134,30 +132,86 @@ def plan(
         ignore=workspace.root,
         leave_out=_elsewhere(workspace, placed),
     )
-    env = _variables(workspace, wanted, place.name)
-    values = _values(workspace, wanted, reach, start, env=env, has_models=bool(placed))
+    _require_entry(workspace, place, source.files)
+    env = dockerfile.variables(workspace, wanted, place.name)
+    values = dockerfile.values(workspace, wanted, reach, start, env=env, has_models=bool(placed))
     layout = _layout(workspace, place, placed)
+    local = (item.requirement(str(item.path)) for item in wanted.wants.local)
     spec = BuildSpec(
         tag=Tag.parse(tag or workspace.config.image.tag),
         dockerfile=dockerfile.render(values, buildkit=False),
         buildkit_dockerfile=dockerfile.render(values, buildkit=True),
         context=(*build_context.files(wanted, reach, TOOLS, placed), *source.files),
         labels=_labels(workspace, wanted, layout),
-        args={**workspace.config.build.args, **reach.settings, **reach.proxies},
-        secrets=_secrets(workspace),
+        args=_args(workspace, reach),
+        secrets=build_secrets.named(workspace),
         platform=platform,
-        requirements=(*wanted.requirements, *TOOLS),
+        requirements=(*wanted.requirements, *local, *TOOLS),
         placements=(Placement(workspace.source, place), *placed),
         env=env,
     )
     notes = (*wanted.notes, *_conda_notes(workspace, wanted, base), *reach.notes, *source.notes)
-    return Plan(spec, start.image, layout, notes)
+    return Plan(spec, start, layout, notes)
 
 
-def _labelled(engine: Engine, decided: Plan) -> BuildSpec:
-    base = engine.image(decided.base)
-    content = fingerprint.of(decided.spec, base_id=base.id if base else None)
-    return replace(decided.spec, labels={**decided.spec.labels, c.LABEL_CONTENT: content})
+def default_image(python: str) -> str:
+    """The base image for a Python, where none is named."""
+    return f"python:{python}-slim"
+
+
+def _default_base(engine: Engine, python: str) -> str:
+    """The default base, or the one that `devkit base bootstrap` made where that is not there."""
+    official, made = default_image(python), f"devkit-base:{python}"
+    if engine.image(official) is None and engine.image(made) is not None:
+        return made
+    return official
+
+
+def _check_python(
+    wanted: Environment,
+    reach: Network,
+    base: dockerfile.Base,
+    image: Image | None,
+    architecture: str,
+) -> None:
+    """Before a build that installs: does the base have the Python, and the index the builds for it?
+
+    Raises:
+        EnvironmentInvalid: the base has another Python than the environment asks for.
+        NoBuildForPython: a pin has no build for it.
+    """
+    python = _python_of(image) if base.is_whole else None
+    if python and wanted.python_place and python != wanted.python:
+        raise EnvironmentInvalid(
+            f"{wanted.python_place} asks for Python {wanted.python}, but the base image "
+            f"{base.image} has {python}.",
+            hint=f"Change the pin to {python}, or image.base to an image with {wanted.python}.",
+        )
+    if python is None and not wanted.python_place and base.image != default_image(wanted.python):
+        return  # only the build will show which Python it is
+    # Takes 0.2 s to import, and most calls never need it.
+    from devkit.pins import check_pins
+
+    known = replace(wanted, python=python or wanted.python)
+    check_pins(known, reach, architecture=architecture)
+
+
+def _python_of(image: Image | None) -> str | None:
+    """The Python "X.Y" that an official image, or one of ours, says it has."""
+    if image is None:
+        return None
+    full = image.env.get("PYTHON_VERSION") or image.labels.get(c.LABEL_BASE_PYTHON, "")
+    return ".".join(full.split(".")[:2]) or None
+
+
+def _labelled(spec: BuildSpec, base: Image | None) -> BuildSpec:
+    content = fingerprint.of(spec, base_id=base.id if base else None)
+    return replace(spec, labels={**spec.labels, c.LABEL_CONTENT: content})
+
+
+def _args(workspace: Workspace, reach: Network) -> dict[str, str]:
+    args = {**workspace.config.build.args, **reach.settings, **reach.proxies}
+    return {name: value for name, value in args.items() if name not in reach.secrets}
 
 
 def _same(image: Image | None, spec: BuildSpec, label: str) -> bool:
@@ -174,6 +228,18 @@ def _place_of_source(workspace: Workspace) -> PurePosixPath:
     return c.APP_ROOT / source.name
 
 
+def _require_entry(
+    workspace: Workspace, place: PurePosixPath, files: tuple[ContextFile, ...]
+) -> None:
+    """The entry script has to be among the files that go into the image."""
+    script = PurePosixPath("app") / place.name / PurePosixPath(workspace.config.entry_script)
+    if script not in (file.path for file in files):
+        raise EntryScriptMissing(
+            f"The entry script {workspace.config.entry_script} would not get into the image.",
+            hint="It is left out by .dockerignore, or its name looks like that of a key file.",
+        )
+
+
 def _elsewhere(workspace: Workspace, placed: tuple[Placement, ...]) -> set[Path]:
     """What lies in the source directory but is not shipped with it."""
     named = {workspace.root / name for name in _LEFT_OUT_OF_SOURCE}
@@ -183,79 +249,6 @@ def _elsewhere(workspace: Workspace, placed: tuple[Placement, ...]) -> set[Path]
     paths = named | {Path(os.path.normpath(path)) for path in listed}
     # A model that is the source directory itself, or above it, takes nothing away.
     return (paths | {p.local for p in placed}) - {workspace.source, *workspace.source.parents}
-
-
-def _variables(workspace: Workspace, wanted: Environment, source: str) -> dict[str, str]:
-    """The variables that the image sets; the service's own stand first, so that ours hold."""
-    config = workspace.config
-    return {
-        **dict(wanted.variables),
-        "AML_APP_ROOT": str(c.APP_ROOT),
-        "AZUREML_ENTRY_SCRIPT": f"{source}/{PurePosixPath(config.entry_script)}",
-        "AZUREML_SOURCE_DIRECTORY": source,
-        "AZUREML_MODEL_DIR": models.model_dir(config.models),
-        c.ENV_DEBUG: "1",
-        c.ENV_WAIT_FOR_CLIENT: str(int(config.debug.wait_for_client)),
-        c.ENV_RELOAD: config.runtime.reload,
-        c.ENV_STATUS: config.runtime.status,
-        c.ENV_WORKERS: str(config.runtime.workers),
-        c.ENV_SCORING_TIMEOUT: str(config.runtime.scoring_timeout_ms),
-        "PYTHONUNBUFFERED": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "VIRTUAL_ENV": "/opt/env",
-    }
-
-
-def _values(
-    workspace: Workspace,
-    wanted: Environment,
-    reach: Network,
-    start: dockerfile.Base,
-    *,
-    env: Mapping[str, str],
-    has_models: bool,
-) -> dict[str, Any]:
-    uid, gid = _user(workspace.config.run.user)
-    for name in workspace.config.image.apt:
-        if not _APT_PACKAGE.match(name):
-            raise BadValue(
-                f"image.apt: {name!r} is not the name of a Debian package.",
-                hint='Write it as in "libgomp1".',
-            )
-    return {
-        "base": start.text,
-        "base_name": start.image,
-        "python": wanted.python,
-        "python_place": wanted.python_place,
-        "apt": list(workspace.config.image.apt),
-        "uid": uid,
-        "gid": gid,
-        "user": c.USER,
-        "settings": sorted(reach.settings),
-        "secret": INDEX_SECRET if reach.secrets else "",
-        "has_ca": reach.ca is not None,
-        "has_requirements": bool(wanted.wants.lines or wanted.wants.local),
-        "constraints": bool(wanted.wants.constraints),
-        "local": bool(wanted.wants.local),
-        "models": has_models,
-        "app_root": c.APP_ROOT,
-        "models_dir": c.MODELS_DIR,
-        "runtime": c.RUNTIME_PACKAGE,
-        "ports": (c.SCORE_PORT, c.DEBUG_PORT),
-        "env": dict(env),
-        "command": ["python", str(c.RUNTIME_PACKAGE)],
-    }
-
-
-def _user(user: int | str) -> tuple[int, int]:
-    text = "0" if user == "root" else str(user)
-    uid, _, gid = text.partition(":")
-    if not uid.isdecimal() or not (gid or "0").isdecimal():
-        raise BadValue(
-            f"run.user: {user!r} is not a user id.",
-            hint='Write a number, as in 1000 or "1000:100"; the image makes that user.',
-        )
-    return int(uid), int(gid or uid)
 
 
 def _layout(
@@ -299,33 +292,3 @@ def _conda_notes(workspace: Workspace, wanted: Environment, base: str | None) ->
             hint=f"Bring the same by {apt}, image.base or image.dockerfile in devkit.yaml.",
         )
     yield f"{names} (only conda has it) has to come from image.apt, image.base or image.dockerfile."
-
-
-def _secrets(workspace: Workspace) -> dict[str, Path]:
-    """Read build.secrets, "id=token,src=token.txt" as docker build has it."""
-    secrets = {}
-    for text in workspace.config.build.secrets:
-        parts = dict(part.partition("=")[::2] for part in text.split(","))
-        source = parts.get("src") or parts.get("source")
-        path = workspace.root / Path(source or "").expanduser()
-        if not parts.get("id") or not source or not path.is_file():
-            raise BadValue(
-                f"build.secrets: {text!r} does not name an id and a file that is there.",
-                hint='Write it as "id=token,src=token.txt".',
-            )
-        secrets[parts["id"]] = path
-    return secrets
-
-
-@contextmanager
-def _secret_file(secrets: Mapping[str, str]) -> Iterator[dict[str, Path]]:
-    """Hold the settings with a password in a file that only this user can read."""
-    if not secrets:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="devkit-") as folder:
-        path = Path(folder) / INDEX_SECRET
-        path.touch(mode=0o600)
-        exports = (f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items())
-        path.write_text("".join(exports), encoding="utf-8")
-        yield {INDEX_SECRET: path}

@@ -168,10 +168,9 @@ def _indexes(
         for value in values.split():
             if _reachable(value, origin, notes):
                 extra.setdefault(_unnamed(value), origin)
-    for value, origin in (
-        *_of(environ, "PIP_FIND_LINKS", "UV_FIND_LINKS"),
-        *(c["find-links"] for c in (pip,) if "find-links" in c),
-    ):
+    links = [*_of(environ, "PIP_FIND_LINKS", "UV_FIND_LINKS")]
+    links += [pip["find-links"]] if "find-links" in pip else []
+    for value, origin in dict(reversed(links)).items():
         notes.append(f"find-links {value} ({origin}) is not used: a build cannot reach it.")
     return index, list(extra.items())
 

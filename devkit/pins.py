@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 from pypi_simple import DistributionPackage, NoSuchProjectError, PyPISimple
 from requests.exceptions import RequestException
 
-from devkit.environment import Environment
+from devkit.environment import PYTHONS, Environment
 from devkit.errors import NoBuildForPython
 from devkit.network import Network
 from devkit.requirements import Line
@@ -47,7 +47,8 @@ class _Missing:
     def __str__(self) -> str:
         near = " or ".join(map(str, self.nearest))
         could = f"nearest that has one: {near}" if near else "no version has one"
-        return f"{self.pin.requirement.name}=={self.pin.version} ({self.pin.line.place}; {could})"
+        requirement = self.pin.requirement
+        return f"{requirement.name}{requirement.specifier} ({self.pin.line.place}; {could})"
 
 
 def check_pins(environment: Environment, network: Network, *, architecture: str) -> None:
@@ -64,20 +65,25 @@ def check_pins(environment: Environment, network: Network, *, architecture: str)
     pins = list(_pins(environment))
     if not pins:
         return
-    machine = _WHEEL_MACHINES.get(architecture, architecture)
-    tags = frozenset(_tags(environment.python, machine))
     with ThreadPoolExecutor(max_workers=8) as pool:
         files = list(pool.map(lambda pin: _files(pin.requirement.name, network), pins))
-    missing = [
-        problem
-        for pin, listed in zip(pins, files, strict=True)
-        if listed and (problem := missing_build(pin, listed, environment.python, tags))
-    ]
+    listed = list(zip(pins, files, strict=True))
+    machine = _WHEEL_MACHINES.get(architecture, architecture)
+    missing = _missing(listed, environment.python, machine)
     if missing:
+        fits_all = (p for p in reversed(PYTHONS) if not _missing(listed, p, machine))
         raise NoBuildForPython(
             f"No build for Python {environment.python}: {'; '.join(map(str, missing))}.",
-            hint=_hint(environment, missing),
+            hint=_hint(environment, missing, next(fits_all, None)),
         )
+
+
+def _missing(
+    listed: Iterable[tuple[_Pin, list[DistributionPackage]]], python: str, machine: str
+) -> list[_Missing]:
+    tags = frozenset(_tags(python, machine))
+    found = (missing_build(pin, files, python, tags) for pin, files in listed if files)
+    return [problem for problem in found if problem]
 
 
 def missing_build(
@@ -94,10 +100,8 @@ def missing_build(
             releases.setdefault(Version(file.version or ""), []).append(file)
         except InvalidVersion:
             continue
-    if pin.version not in releases:
-        nearest = _nearest(pin.version, releases, python, tags)
-        return _Missing(pin, nearest)
-    if _installs(releases[pin.version], python, tags):
+    asked = [v for v in releases if pin.requirement.specifier.contains(v, prereleases=True)]
+    if any(_installs(releases[version], python, tags) for version in asked):
         return None
     return _Missing(pin, _nearest(pin.version, releases, python, tags))
 
@@ -112,9 +116,9 @@ def _pins(environment: Environment) -> Iterator[_Pin]:
             continue
         if requirement.marker and not requirement.marker.evaluate(markers):
             continue
-        for one in requirement.specifier:
-            if one.operator == "==" and not one.version.endswith("*"):
-                yield _Pin(line, requirement, Version(one.version))
+        exact = (one for one in requirement.specifier if one.operator == "==")
+        if pin := next(exact, None):
+            yield _Pin(line, requirement, Version(pin.version.removesuffix(".*")))
 
 
 def _tags(python: str, machine: str) -> Iterator[WheelTag]:
@@ -146,12 +150,18 @@ def _files(name: str, network: Network) -> list[DistributionPackage]:
     return found
 
 
-def _installs(files: Iterable[DistributionPackage], python: str, tags: frozenset[WheelTag]) -> bool:
+def _installs(
+    files: Iterable[DistributionPackage],
+    python: str,
+    tags: frozenset[WheelTag],
+    *,
+    needs_wheel: bool = False,
+) -> bool:
     usable = [file for file in files if _python_allowed(file.requires_python, python)]
     wheels = [file for file in usable if file.package_type == "wheel"]
     if any(_fits(file.filename, tags) for file in wheels):
         return True
-    return not wheels and any(file.package_type == "sdist" for file in usable)
+    return not (wheels or needs_wheel) and any(f.package_type == "sdist" for f in usable)
 
 
 def _python_allowed(requires: str | None, python: str) -> bool:
@@ -175,20 +185,27 @@ def _nearest(
     python: str,
     tags: frozenset[WheelTag],
 ) -> tuple[Version, ...]:
-    """The closest older and newer final releases that install."""
+    """The closest older and newer final releases that install.
+
+    In a project that makes wheels, a release without a fitting one is not near.
+    """
+    makes_wheels = any(f.package_type == "wheel" for files in releases.values() for f in files)
     good = sorted(
         version
         for version, files in releases.items()
         if not version.is_prerelease
         and not all(file.is_yanked for file in files)
-        and _installs(files, python, tags)
+        and _installs(files, python, tags, needs_wheel=makes_wheels)
     )
     older = [version for version in good if version < wanted][-1:]
     newer = [version for version in good if version > wanted][:1]
     return tuple(older + newer)
 
 
-def _hint(environment: Environment, missing: list[_Missing]) -> str:
-    names = " and ".join(problem.pin.requirement.name for problem in missing)
-    where = environment.python_place or "python in a conda file or requires-python"
-    return f"Change the pins of {names}, or the Python version ({where})."
+def _hint(environment: Environment, missing: list[_Missing], better_python: str | None) -> str:
+    names = ", ".join(problem.pin.requirement.name for problem in missing)
+    where = environment.python_place or "python in a conda file, requires-python in pyproject.toml"
+    if better_python:
+        remedy = f"or take Python {better_python}, which has them all ({where})"
+        return f"Change these pins ({names}), {remedy}."
+    return f"Change these pins ({names}); no Python from {PYTHONS[0]} on has them all."

@@ -21,6 +21,7 @@ from devkit.errors import EnvironmentInvalid, SecretRefused
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _LINE_OPTIONS = re.compile(r"\s+(?=--(?:hash|config-settings?|global-option)\b)")
+_EGG = re.compile(r"#egg=([\w.\-]+(?:\[[\w,\-]+\])?)(&?)")
 _VCS = re.compile(r"^(git|hg|svn|bzr)\+")
 _LOCAL_EXTRAS = re.compile(r"^(?P<path>[^\[]+)(\[(?P<extras>[^\]]*)\])?$")
 _KEPT_OPTIONS = ("--pre", "--prefer-binary", "--no-binary", "--only-binary", "--trusted-host")
@@ -56,6 +57,10 @@ class Local:
     path: Path
     extras: str
     place: str
+
+    def requirement(self, path: str) -> str:
+        """The line that installs it from `path`."""
+        return f"{path}[{self.extras}]" if self.extras else path
 
 
 @dataclass(frozen=True)
@@ -234,6 +239,10 @@ def _installable(text: str, place: str) -> Line:
     address = head.partition(" @ ")[2] or head
     if "://" in address:
         _refuse_password(address, place)
+    if egg := _EGG.search(head):
+        # The name that pip once took from the address; uv wants it in front.
+        named = head.replace(egg[0], "#" if egg[2] else "")
+        return Line(f"{egg[1]} @ {named}", place)
     if _VCS.match(head) or head.startswith(("http://", "https://")):
         return Line(text, place)
     try:

@@ -10,6 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from devkit.errors import DebuggerUnreachable
@@ -51,6 +52,14 @@ class Channel:
     def fileno(self) -> int:
         """The socket's descriptor, for select."""
         return self._socket.fileno()
+
+    def drain(self, *, timeout_s: float) -> None:
+        """Read until the peer closes, for at most about `timeout_s`; what it says is dropped."""
+        deadline = time.monotonic() + timeout_s
+        with suppress(TimeoutError, DebuggerUnreachable):
+            while (remaining := deadline - time.monotonic()) > 0:
+                self.fill(timeout_s=remaining)
+                self._pending.clear()
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -173,3 +182,4 @@ def ask(
 def _say_goodbye(channel: Channel) -> None:
     """Leave a plain debugpy as it wants it: one that is just dropped stops listening."""
     channel.answer(channel.request("disconnect", {}), timeout_s=2)
+    channel.drain(timeout_s=1)

@@ -1,7 +1,7 @@
 """The main job, watched: package, run, stop at a breakpoint, edit, break init(), mend it, clean up.
 
-Everything goes through what a user has: the `devkit` command with --json, the scoring port, and the debug port as an editor
-speaks to it. Exit code 0 only when every step was seen to work.
+Everything goes through what a user has: the `devkit` command with --json, the scoring port, and
+the debug port as an editor speaks to it. Exit code 0 only when every step was seen to work.
 """
 
 from __future__ import annotations
@@ -16,95 +16,346 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
+import json5
 from rich.console import Console
-from rich.text import Text
+from timeline import NotSeen, Step, Timeline
 
-from devkit import base, service
-from devkit.dap import Client
+from devkit import base, proof, service
+from devkit.dap import Breakpoint, Frame, Session
+from devkit.engine import Placement
 from devkit.engines import connect
-from devkit.errors import DevkitError, NoEngine
+from devkit.errors import BuildError, DevkitError, NoEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVKIT = Path(sys.executable).with_name("devkit")
 TAG = "devkit-demo:1"
-SAMPLE = {"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}
 EDITS = 5
+# A person looks at the answer before the next edit; the next worker gets ready meanwhile.
+PAUSE_S = 1
+# From an edit to its effect; a tenth of a second is usual, a busy machine takes longer.
+PATIENCE_S = 20
 
 
-class NotSeen(Exception):
-    """A step did not do what it should; the text says what was seen instead."""
+def main() -> int:
+    options = _options()
+    console = Console(highlight=False, soft_wrap=True)
+    show = Timeline(console)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up, too
+    try:
+        with _workspace() as folder:
+            engine, image = _place(options.engine, show)
+            with _debugging(folder, engine, image, show) as running:
+                _first_answer(running, show)
+                with running.attached() as session:
+                    _breakpoint(running, session, show)
+                    _edits(running, session, show)
+                    _moved_breakpoint(running, session, show)
+                    _broken_init(running, session, show)
+                    _mended(running, session, show)
+        show.done(
+            "cleaned up", "service and workspace are gone; what was built stays for next time"
+        )
+    except KeyboardInterrupt:
+        show.failed("interrupted; what was started has been cleaned up")
+        return 130
+    except (NotSeen, DevkitError, TimeoutError, OSError) as error:
+        show.failed(str(error) or type(error).__name__, getattr(error, "hint", None))
+        return 1
+    _by_hand(console, engine, image)
+    return 0
 
 
-@dataclass(frozen=True)
-class Line:
-    """One moment: seconds since the start, what happened, what was seen."""
-
-    at_s: float
-    title: str
-    details: tuple[str, ...]
-
-
-class Timeline:
-    """Prints each step when it has been seen, with the time since the start beside it."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._started = time.monotonic()
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
-        step = Step()
-        with self.console.status(f"[dim]{title} ...") as status:
-            step.progress = lambda line: status.update(Text(f"{title}: {line[:100]}", style="dim"))
-            yield step
-        self._print("green", "✓", title, step.details)
-
-    def failed(self, sentence: str) -> None:
-        self._print("red", "✗", sentence, [])
-
-    def _print(self, colour: str, mark: str, title: str, details: list[str]) -> None:
-        at = time.monotonic() - self._started
-        self.console.print(f"[dim]{at:6.1f} s[/dim]  [{colour}]{mark}[/{colour}] [bold]{title}[/bold]")
-        for detail in details:
-            self.console.print(Text(f"            {detail}"))
-
-
-class Step:
-    """What is seen during one step."""
-
-    def __init__(self) -> None:
-        self.details: list[str] = []
-        self.progress: Callable[[str], None] = lambda line: None
-
-    def saw(self, detail: str) -> None:
-        self.details.append(detail)
-
-    def expect(self, fact: bool, otherwise: str) -> None:
-        if not fact:
-            raise NotSeen(otherwise)
-
-
-@dataclass(frozen=True)
 class Running:
-    """The service as `devkit debug --json` describes it."""
+    """The service, as the object that `devkit debug --json` printed describes it."""
 
-    workspace: Path
-    contract: dict[str, Any]
-
-    @property
-    def script(self) -> Path:
-        return self.workspace / "score.py"
-
-    @property
-    def score_uri(self) -> str:
-        return str(self.contract["score_uri"])
+    def __init__(self, workspace: Path, contract: dict[str, Any]) -> None:
+        self.script = workspace / "score.py"
+        self.contract = contract
+        self._workspace = workspace
+        self._sample = (workspace / "sample.json").read_bytes()
+        self._requests = ThreadPoolExecutor(thread_name_prefix="request")
 
     def ask(self) -> service.Answer:
-        return service.invoke(self.score_uri, json.dumps(SAMPLE).encode())
+        """Send the sample to /score."""
+        return service.invoke(self.contract["score_uri"], self._sample, timeout_s=PATIENCE_S)
+
+    def ask_meanwhile(self) -> Future[service.Answer]:
+        """Send it from a thread, because the answer waits at a breakpoint."""
+        return self._requests.submit(self.ask)
+
+    def status(self) -> service.Status:
+        """How the runtime says it is, paths in its words made local."""
+        debug = self.contract["debug"]
+        mappings = [
+            Placement(Path(m["local"]), PurePosixPath(m["remote"]))
+            for m in self.contract["mappings"]
+        ]
+        return service.status(debug["host"], debug["port"], mappings=mappings)
+
+    def attached(self) -> Session:
+        """A debug session, from the entry in launch.json that F5 takes."""
+        launch = json5.loads(Path(self.contract["launch_json"]).read_text("utf-8"))
+        entry = next(e for e in launch["configurations"] if e["type"] == "debugpy")
+        debug = self.contract["debug"]
+        return Session.attach(debug["host"], debug["port"], proof.filled(entry, self._workspace))
+
+    def save(self, old: str, new: str) -> None:
+        """Edit score.py as an editor does: read, change, write."""
+        text = self.script.read_text("utf-8")
+        if old not in text:
+            raise NotSeen(f"{self.script.name} has no line {old!r} to edit")
+        self.script.write_text(text.replace(old, new), "utf-8")
+
+    def line_of(self, code: str) -> int:
+        """The number of the line that has this code."""
+        lines = self.script.read_text("utf-8").splitlines()
+        return next(number for number, line in enumerate(lines, 1) if code in line)
+
+    def until(self, fits: Callable[[service.Answer], bool]) -> tuple[service.Answer, float]:
+        """Ask until an answer fits; with the milliseconds that took."""
+        started = time.perf_counter()
+        answer = self.ask()
+        while not fits(answer):
+            if time.perf_counter() - started > PATIENCE_S:
+                raise NotSeen(f"the service still answers {answer.status}: {answer.text()[:200]}")
+            answer = self.ask()
+        return answer, (time.perf_counter() - started) * 1000
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--engine", choices=["docker", "podman", "process"], help="what runs it")
+    return parser.parse_args()
+
+
+@contextmanager
+def _workspace() -> Iterator[Path]:
+    """A copy of examples/iris below a path as real ones are: a space, a letter beyond ASCII."""
+    with tempfile.TemporaryDirectory(prefix="devkit démo ") as folder:
+        copy = Path(folder).resolve() / "iris démo"
+        shutil.copytree(ROOT / "examples/iris", copy)
+        yield copy
+
+
+def _place(wanted: str | None, show: Timeline) -> tuple[str, str | None]:
+    """Where the service is to run: an engine and a base image, or processes of this machine."""
+    try:
+        with show.step("where it runs") as step:
+            engine = connect(wanted)
+            if engine.name == "process":
+                step.saw("as processes of this machine")
+                return "process", None
+            info = engine.info()
+            image = str(base.ensure(engine, python="3.13", progress=step.progress))
+            step.saw(f"{info.name} {info.version} at {info.endpoint}", f"base image {image}")
+            engine.close()
+            return engine.name, image
+    except (NoEngine, BuildError) as error:
+        if wanted:
+            raise
+        show.done(
+            "no container to be had: going on with --engine process",
+            error.message,
+            "An engine would add: the image that is deployed, its isolation, `devkit shell`.",
+        )
+        return "process", None
+
+
+@contextmanager
+def _debugging(folder: Path, engine: str, image: str | None, show: Timeline) -> Iterator[Running]:
+    """`devkit debug` in the foreground, where it follows the files; deleted afterwards."""
+    where = ["--directory", str(folder), "--engine", engine]
+    build = ["--base", image, "--tag", TAG] if image else []
+    ports = ["--port", "auto", "--debug-port", "auto"]
+    command = [str(DEVKIT), "debug", *where, *build, *ports, "--json"]
+    with show.step("packaged, running, mappings proved") as step:
+        child = _started(command)
+        try:
+            contract = _contract(child, step)
+        except BaseException:
+            _ended(child, where)
+            raise
+    try:
+        yield Running(folder, contract)
+    finally:
+        _ended(child, where)
+
+
+def _started(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        # Ctrl-C reaches this script, which then ends the child in order.
+        start_new_session=True,
+    )
+
+
+def _contract(child: subprocess.Popen[str], step: Step) -> dict[str, Any]:
+    assert child.stdout
+    assert child.stderr
+    last: deque[str] = deque(maxlen=15)
+    threading.Thread(target=_watch, args=(child.stderr, step, last), daemon=True).start()
+    text = ""
+    for line in child.stdout:
+        text += line
+        try:
+            made: dict[str, Any] = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if not made["ok"]:
+            raise DevkitError(made["error"]["message"], hint=made["error"]["hint"])
+        step.saw(*_told(made))
+        return made
+    raise NotSeen("`devkit debug` ended without a result:\n" + "\n".join(last))
+
+
+def _watch(stream: IO[str], step: Step, last: deque[str]) -> None:
+    for line in stream:
+        last.append(line.rstrip())
+        step.progress(line.strip())
+
+
+def _told(made: dict[str, Any]) -> Iterator[str]:
+    took = {step: f"{seconds or 0:.1f} s" for step, seconds in made["timings"].items()}
+    yield f"packaged  {made['image']} in {took['package_s']}"
+    yield f"started   {made['container']} in {took['start_s']}, init() in {took['init_s']}"
+    yield f"ready     at {made['score_uri']}, attach proved in {took['attach_s']}"
+    for mapping in made["mappings"]:
+        if not mapping["verified"]:
+            raise NotSeen(f"no breakpoint takes hold in {mapping['local']}")
+        yield f"proved    {mapping['local']}"
+        yield f"       -> {mapping['remote']}"
+
+
+def _ended(child: subprocess.Popen[str], where: list[str]) -> None:
+    """End following, then take away container, network and entries."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    delete = [str(DEVKIT), "delete", *where, "--yes", "--json"]
+    subprocess.run(delete, capture_output=True, check=False)
+
+
+def _first_answer(running: Running, show: Timeline) -> None:
+    with show.step("a request") as step:
+        answer = running.ask()
+        _expect(answer, 200)
+        step.saw(
+            f"POST /score -> {answer.status} {answer.text()} in {answer.seconds * 1000:.0f} ms"
+        )
+
+
+def _breakpoint(running: Running, session: Session, show: Timeline) -> None:
+    with show.step("breakpoint hit in run()") as step:
+        _stop_and_look(running, session, step)
+
+
+def _edits(running: Running, session: Session, show: Timeline) -> None:
+    """Edit and ask at once, a few times; the debug session stays all along."""
+    with show.step("edited: the new code answers, the debug session stays") as step:
+        took: list[float] = []
+        old = '{"species":'
+        for number in range(1, EDITS + 1):
+            new = f'{{"edit": {number}, "species":'
+            time.sleep(PAUSE_S)
+            running.save(old, new)
+            _, milliseconds = running.until(lambda a, n=number: f'"edit": {n}' in a.text())  # type: ignore[misc]
+            took.append(milliseconds)
+            old = new
+            session.threads()
+        each = ", ".join(f"{milliseconds:.0f}" for milliseconds in took)
+        step.saw(f"save -> new answer in {statistics.median(took):.0f} ms (median of {each})")
+
+
+def _moved_breakpoint(running: Running, session: Session, show: Timeline) -> None:
+    with show.step("breakpoint hit again, in the new code, in the same session") as step:
+        running.save(
+            "    data = json", "    # A line above, so that the breakpoint moves.\n    data = json"
+        )
+        _stop_and_look(running, session, step)
+
+
+def _stop_and_look(running: Running, session: Session, step: Step) -> None:
+    """Stop before run() returns, look at a local variable, go on to the answer."""
+    line = running.line_of("return {")
+    session.set_breakpoints(str(running.script), [Breakpoint(line)])
+    answer = running.ask_meanwhile()
+    thread = session.wait_for("stopped", timeout_s=PATIENCE_S).body["threadId"]
+    frame = session.stack(thread)[0]
+    label = session.evaluate("label", frame.id)
+    _expect_frame(frame, running, line)
+    session.set_breakpoints(str(running.script), [])
+    session.resume(thread)
+    _expect(answer.result(timeout=PATIENCE_S), 200)
+    code = running.script.read_text("utf-8").splitlines()[line - 1].strip()
+    step.saw(
+        f"score.py:{line}  {code}", f"label = {label}", f"then it answers {answer.result().text()}"
+    )
+
+
+def _broken_init(running: Running, session: Session, show: Timeline) -> None:
+    with show.step("init() broken: the error has file and line") as step:
+        running.save("open(path,", 'open(path + ".old",')
+        answer, milliseconds = running.until(lambda a: a.status == 503)
+        failure = running.status().error
+        if failure is None or failure.file != running.script:
+            raise NotSeen(f"the error is not in {running.script}: {failure}")
+        session.threads()
+        step.saw(
+            f"POST /score -> {answer.status} after {milliseconds:.0f} ms",
+            f"{failure.file}:{failure.line}, in {failure.function}()",
+            f"{failure.kind}: {failure.message.splitlines()[0]}",
+        )
+
+
+def _mended(running: Running, session: Session, show: Timeline) -> None:
+    with show.step("mended by the next edit, the debug session still attached") as step:
+        running.save('open(path + ".old",', "open(path,")
+        answer, milliseconds = running.until(lambda a: a.status == 200)
+        attached = running.status().attached
+        if not attached:
+            raise NotSeen("the debug session was lost")
+        session.threads()
+        step.saw(f"POST /score -> {answer.status} after {milliseconds:.0f} ms")
+
+
+def _expect(answer: service.Answer, status: int) -> None:
+    if answer.status != status or "species" not in answer.text():
+        raise NotSeen(f"the service answered {answer.status}: {answer.text()[:300]}")
+
+
+def _expect_frame(frame: Frame, running: Running, line: int) -> None:
+    seen = (frame.name, frame.path, frame.line)
+    if seen != ("run", str(running.script), line):
+        raise NotSeen(f"the program stopped at {seen}, not in run() at {running.script}:{line}")
+
+
+def _by_hand(console: Console, engine: str, image: str | None) -> None:
+    flags = " --engine process" if engine == "process" else f" --base {image}"
+    devkit = DEVKIT.relative_to(ROOT) if DEVKIT.is_relative_to(ROOT) else DEVKIT
+    console.print(
+        f"\n[bold]By hand[/bold], in VS Code with Microsoft's Python Debugger extension:\n"
+        f"  code examples/iris\n"
+        f"  {devkit} debug -C examples/iris{flags}\n"
+        f"  set a breakpoint in run(), press [bold]F5[/bold], and in another terminal:\n"
+        f"  {devkit} invoke -C examples/iris -d @sample.json\n"
+        f"  edit, save, invoke again; in the end: {devkit} delete -C examples/iris --yes"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

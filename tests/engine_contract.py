@@ -21,16 +21,22 @@ from devkit.engine import Container, Engine, PortBinding, RunSpec, Stream, Tag
 from devkit.errors import ContainerMissing, ImageMissing, NameInUse, PortInUse
 
 MEGABYTE = 1024 * 1024
+IMAGE_LABELS = {"devkit.layout": '[{"local": "a \'b\' $c é", "remote": "/d"}]'}
+IMAGE_ENV = {"FROM_IMAGE": "yes"}
 _names = itertools.count(1)
 
 
 @dataclasses.dataclass
 class Bench:
-    """An engine under test, a ready image with a shell, and a folder in its containers that is writable."""
+    """An engine under test, an image with a shell, `IMAGE_LABELS` and `IMAGE_ENV`, and a folder.
+
+    `folder` is writable in its containers; `here` is that folder as a shell in the container names it.
+    """
 
     engine: Engine
     image: Tag
     folder: PurePosixPath
+    here: str
     prefix: str = dataclasses.field(default_factory=lambda: f"contract-{os.getpid()}")
 
     def spec(self, script: str = "exec sleep 600", **changes: object) -> RunSpec:
@@ -90,6 +96,21 @@ class EngineContract:
         assert container.labels["devkit.workspace"] == '{"path": "/a b/é"}'
         with executed(bench, container, "sh", "-c", 'printf %s "$GREETING"') as stream:
             assert everything(stream) == "a 'b' \"c\" $d é".encode()
+
+    def test_a_container_has_the_labels_and_the_variables_of_its_image_too(
+        self, bench: Bench
+    ) -> None:
+        image = bench.engine.image(str(bench.image))
+        assert image is not None
+        assert image.tags == (str(bench.image),)
+        assert image.labels["devkit.layout"] == IMAGE_LABELS["devkit.layout"]
+        assert image.env["FROM_IMAGE"] == "yes"
+        assert bench.engine.image(image.id) == image
+        container = bench.run()
+        assert container.image_id == image.id
+        assert container.labels["devkit.layout"] == IMAGE_LABELS["devkit.layout"]
+        with executed(bench, container, "sh", "-c", 'echo "$FROM_IMAGE"') as stream:
+            assert everything(stream) == b"yes\n"
 
     def test_containers_are_listed_by_label_also_when_they_ended(self, bench: Bench) -> None:
         labels = {LABEL_SERVICE: bench.prefix}
@@ -253,7 +274,7 @@ class EngineContract:
             assert stream.wait() in (126, 127)
 
     def test_closing_a_stream_ends_the_standard_input_of_its_process(self, bench: Bench) -> None:
-        container, ended = bench.run(), str(bench.folder / "ended")
+        container, ended = bench.run(), f"{bench.here}/ended"
         reader = bench.engine.exec(
             container.name, ["sh", "-c", 'echo in; cat >&2; touch "$1"', "sh", ended]
         )
@@ -286,12 +307,12 @@ class EngineContract:
     def test_the_log_since_a_moment_leaves_out_what_came_before(self, bench: Bench) -> None:
         container = bench.run(
             'echo early; while [ ! -e "$GO" ]; do sleep 0.05; done; echo late',
-            env={"GO": str(bench.folder / "go")},
+            env={"GO": f"{bench.here}/go"},
         )
         log = pieces(bench, container.name)
         assert next(log) == b"early\n"
         moment = time.time()
-        with executed(bench, container, "touch", str(bench.folder / "go")) as stream:
+        with executed(bench, container, "touch", f"{bench.here}/go") as stream:
             assert stream.wait() == 0
         assert b"".join(log) == b"late\n"
         assert b"".join(bench.engine.logs(container.name, since=moment)) == b"late\n"

@@ -138,10 +138,10 @@ class FakeEngine:
                 state="created",
                 exit_code=None,
                 oom_killed=False,
-                labels=dict(spec.labels),
+                labels={**image.labels, **spec.labels},
                 ports=ports,
             ),
-            spec,
+            dataclasses.replace(spec, env={**image.env, **spec.env}),
         )
         return self._launch(spec.name)
 

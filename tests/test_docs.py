@@ -107,6 +107,17 @@ def test_the_readme_shows_every_key_of_devkit_yaml() -> None:
             assert re.search(rf"\b{inner}: ", block), f"{key}.{inner}"
 
 
+def test_the_example_installs_the_scikit_learn_that_made_its_model() -> None:
+    example = ROOT / "examples/iris"
+    made_by = re.search(
+        rb"_sklearn_version.{0,6}?(\d+\.\d+)", (example / "models/iris.pkl").read_bytes(), re.DOTALL
+    )
+    assert made_by is not None
+    assert f"scikit-learn={made_by[1].decode()} " in (example / "environment.yml").read_text(
+        "utf-8"
+    )
+
+
 def test_every_exit_code_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     for code in {kind.exit_code for kind in _family(DevkitError)}:

@@ -6,7 +6,7 @@ Nothing heavy is imported on the way to `devkit --help`: what a command needs co
 from __future__ import annotations
 
 from devkit.cli.group import group
-from devkit.cli.options import EXIT_CODES, global_options
+from devkit.cli.options import EXIT_CODES, global_options, version_option
 
 # Where each command is, in the order in which one needs them.
 _COMMANDS = {
@@ -33,13 +33,13 @@ _COMMANDS = {
 @group(
     "devkit",
     commands_in=_COMMANDS,
-    params=global_options(),
+    params=[*global_options(), version_option()],
     epilog=EXIT_CODES,
     context_settings={"auto_envvar_prefix": "DEVKIT", "help_option_names": ["-h", "--help"]},
     examples=["devkit debug     in a folder with a score.py; then press F5 in VS Code"],
 )
 def cli() -> None:
-    """Debug the model service that you deploy, in the container that you deploy, with your editor."""
+    """Debug the model service that you deploy, in its container, with your own editor."""
 
 
 def main() -> None:

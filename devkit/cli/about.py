@@ -12,18 +12,24 @@ from devkit.cli.options import App
 _SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
-@command("version", examples=[
-        'devkit version --json',
-    ])
+@command(
+    "version",
+    examples=[
+        "devkit version --json",
+    ],
+)
 @click.pass_obj
 def version(app: App) -> None:
     """Print the version."""
     app.out.result({"version": __version__}, f"devkit {__version__}")
 
 
-@command("completion", examples=[
+@command(
+    "completion",
+    examples=[
         'eval "$(devkit completion bash)"',
-    ])
+    ],
+)
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

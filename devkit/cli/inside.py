@@ -8,9 +8,12 @@ from devkit.cli.group import command
 from devkit.cli.options import App
 
 
-@command("shell", examples=[
-        'devkit shell',
-    ])
+@command(
+    "shell",
+    examples=[
+        "devkit shell",
+    ],
+)
 @click.option(
     "-u", "--user", metavar="UID", help='Whom to be (default: the service\'s; "root" works).'
 )
@@ -19,15 +22,17 @@ def shell(ctx: click.Context, *, user: str | None) -> None:
     """Open a shell in the container, as `docker exec -it` does; vim is there."""
     app = ctx.ensure_object(App)
     with app.session() as session:
-        code = session.shell(user=user)
+        code = session.service().shell(user=user)
     ctx.exit(code)
 
 
 @command(
     "exec",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, examples=[
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    examples=[
         'devkit exec -- python -c "import sklearn; print(sklearn.__version__)"',
-    ])
+    ],
+)
 @click.option("-u", "--user", metavar="UID", help="Whom to run it as (default: the service's).")
 @click.option("-w", "--workdir", metavar="PATH", help="Where to run it.")
 @click.option("-T", "--no-tty", is_flag=True, help="Plain streams, on a terminal too.")
@@ -44,5 +49,5 @@ def exec_(
     """Run a command in the container; its exit code is devkit's."""
     app = ctx.ensure_object(App)
     with app.session() as session:
-        code = session.exec(command, user=user, workdir=workdir, tty=not no_tty)
+        code = session.service().exec(command, user=user, workdir=workdir, tty=not no_tty)
     ctx.exit(code)

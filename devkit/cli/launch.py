@@ -8,10 +8,13 @@ from devkit.cli.group import command
 from devkit.cli.options import App
 
 
-@command("launch", examples=[
-        'devkit launch --check',
-        'devkit launch --remove',
-    ])
+@command(
+    "launch",
+    examples=[
+        "devkit launch --check",
+        "devkit launch --remove",
+    ],
+)
 @click.option("--write", "action", flag_value="write", default=True, help="Put them in (default).")
 @click.option("--print", "action", flag_value="print", help="Print them; change nothing.")
 @click.option(
@@ -23,6 +26,6 @@ def launch(ctx: click.Context, *, action: str) -> None:
     """Write the attach configuration that F5 uses; all else in the files stays as it is."""
     app = ctx.ensure_object(App)
     with app.session() as session:
-        done = session.launch("print" if app.dry_run and action == "write" else action)
+        done = session.launch_files("print" if app.dry_run and action == "write" else action)
     app.out.result(done, done.text)
     ctx.exit(0 if done.up_to_date else 1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from devkit import __version__
 from devkit.errors import BadValue, Interrupted
 from devkit.output import Output
 
@@ -96,6 +97,20 @@ def global_options(without: Collection[str] = ()) -> list[click.Option]:
     """Make the options that stand before or after the command, but the flags in `without`."""
     wanted = [([f for f in flags if f not in without], attributes) for flags, attributes in _GLOBAL]
     return [_Global(flags, **attributes) for flags, attributes in wanted if flags]
+
+
+def version_option() -> click.Option:
+    """Make --version, which is there before the command only."""
+
+    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"devkit {__version__}")
+            ctx.exit()
+
+    said = "Print the version."
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=said
+    )
 
 
 class _Global(click.Option):
@@ -181,7 +196,7 @@ def config_option(key: str, *flags: str, **attributes: Any) -> Callable[[F], F]:
     )
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType[tuple[str, str]]):
     """Reads "NAME=value"; "NAME" alone takes the value that this shell has."""
 
     name = "NAME=value"
@@ -196,7 +211,7 @@ class Pair(click.ParamType):
         return name, text if equals else os.environ[name]
 
 
-class PortNumber(click.ParamType):
+class PortNumber(click.ParamType[int | str]):
     """A port number, or "auto" for a free one."""
 
     name = "PORT|auto"
@@ -269,7 +284,7 @@ run_options = applied(
 )
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Reads "90s", "10m", "2h" or plain seconds, as seconds."""
 
     name = "DURATION"

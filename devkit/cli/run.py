@@ -8,21 +8,25 @@ import click
 
 from devkit.cli.group import command
 from devkit.cli.options import App, image_options, run_options
-from devkit.errors import DevkitError, Interrupted
+from devkit.errors import Interrupted
 
 if TYPE_CHECKING:
-    from devkit.session import BuildOptions, Debugging, Running, StartOptions
+    from devkit.results import Debugging, Running
+    from devkit.start import BuildOptions, StartOptions
 
 
-@command("run", examples=[
-        'devkit run',
-        'devkit run --port auto --memory 2g --env LOG_LEVEL=debug',
-    ])
+@command(
+    "run",
+    examples=[
+        "devkit run",
+        "devkit run --port auto --memory 2g --env LOG_LEVEL=debug",
+    ],
+)
 @run_options
 @image_options
 @click.option("--no-debug", is_flag=True, help="Without a debugger: as fast as deployed.")
 @click.pass_obj
-def run(app: App, *, no_debug: bool, **options: Any) -> None:
+def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
     """Package and start the service, and wait until it answers."""
     with app.session("Starting") as session:
         build, start = _options(options, debug=not no_debug)
@@ -47,7 +51,7 @@ def run(app: App, *, no_debug: bool, **options: Any) -> None:
 @click.option("--no-launch", is_flag=True, help="Leave .vscode/ alone.")
 @click.option("--no-proof", is_flag=True, help="Do not try out an attach before saying so.")
 @click.pass_obj
-def debug(app: App, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
+def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
     """Package, run, prove that breakpoints work, then follow the log: press F5.
 
     Saved files reach the container at once. Ctrl-C asks whether to stop the service. Options stick
@@ -60,15 +64,18 @@ def debug(app: App, *, detach: bool, no_launch: bool, no_proof: bool, **options:
             app.out.result(*session.dry_run(build, start))
             return
         session.progress(f"devkit: starting {session.workspace.config.service}")
-        made = session.debug(build, start, launch=not no_launch, proof=not no_proof)
+        made = session.debug(build, start, write=not no_launch, prove=not no_proof)
     _show_debugging(app, made, detach=detach)
     if not detach:
         _follow(app, made)
 
 
-@command("stop", examples=[
-        'devkit stop',
-    ])
+@command(
+    "stop",
+    examples=[
+        "devkit stop",
+    ],
+)
 @click.pass_obj
 def stop(app: App) -> None:
     """Stop the service's container; `devkit run` starts it again."""
@@ -77,25 +84,28 @@ def stop(app: App) -> None:
     app.out.result({"container": name}, f"Stopped {name}.")
 
 
-@command("delete", examples=[
-        'devkit delete --yes',
-    ])
+@command(
+    "delete",
+    examples=[
+        "devkit delete --yes",
+    ],
+)
 @click.option("--keep-launch", is_flag=True, help="Leave launch.json and tasks.json as they are.")
 @click.pass_obj
 def delete(app: App, *, keep_launch: bool) -> None:
     """Remove the service's container and network, and devkit's entries in .vscode/."""
     with app.session("Deleting") as session:
-        plan = session.deletion(launch=not keep_launch)
+        plan = session.deletion(with_launch=not keep_launch)
         if app.dry_run:
             app.out.result(plan, str(plan))
             return
-        app.confirm(f"{plan}\nGo on?")
+        app.confirm(f"Delete {plan}?")
         session.delete(plan)
-    app.out.result(plan, f"Deleted: {plan.done}.")
+    app.out.result(plan, f"Deleted {plan}.")
 
 
 def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptions, StartOptions]:
-    from devkit.session import BuildOptions, StartOptions
+    from devkit.start import BuildOptions, StartOptions
 
     build = {name: options.pop(name) for name in ("no_cache", "pull", "platform")}
     return BuildOptions(**build), StartOptions(debug=debug, **options)
@@ -104,21 +114,21 @@ def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptio
 def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
     out = app.out
     if made.error:
-        out.note(made.problem_line)
+        out.note(made.problem_line or made.error.message)
         out.note("devkit: failed")
         if detach:
             raise made.error
         out.failure(made.error, beside_a_result=True)
     else:
         out.note(f"devkit: ready {made.running.service}")
-    out.result(made.contract(), made.text(out.styled))
+    out.result(made.contract(), str(made))
 
 
 def _follow(app: App, made: Debugging) -> None:
     """Follow log and edits until Ctrl-C, then ask what becomes of the service."""
     with app.session(live=False) as session:
         try:
-            session.follow(made.running, show=app.out.log)
+            session.follow(show=app.out.log)
         except KeyboardInterrupt:
             name = made.running.container
             if app.yes or app.asked(f"\nStop {name}?"):

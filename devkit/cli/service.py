@@ -12,21 +12,27 @@ from devkit.cli.group import command
 from devkit.cli.options import App, Duration
 
 
-@command("status", examples=[
-        'devkit status',
-        'devkit status --json',
-    ])
+@command(
+    "status",
+    examples=[
+        "devkit status",
+        "devkit status --json",
+    ],
+)
 @click.pass_obj
 def status(app: App) -> None:
     """Say how the service is, where it answers, and whether an editor is attached."""
     with app.session() as session:
-        found = session.status()
+        found = session.service().status()
     app.out.result(found, str(found))
 
 
-@command("logs", examples=[
-        'devkit logs -f --since 10m --grep ERROR',
-    ])
+@command(
+    "logs",
+    examples=[
+        "devkit logs -f --since 10m --grep ERROR",
+    ],
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container ends, or Ctrl-C.")
 @click.option("--since", type=Duration(), help='How far back, as in "90s", "10m", "2h".')
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
@@ -43,7 +49,7 @@ def logs(
     with app.session() as session:
         lines = (
             line
-            for line in session.logs(follow=follow, since_s=since, tail=tail)
+            for line in session.service().logs(follow=follow, since_s=since, tail=tail)
             if wanted.search(line)
         )
         if app.out.as_json:
@@ -53,10 +59,13 @@ def logs(
             app.out.log(line)
 
 
-@command("invoke", examples=[
-        'devkit invoke -d \'{"data": [[5.1, 3.5, 1.4, 0.2]]}\'',
-        'devkit invoke -d @sample.json',
-    ])
+@command(
+    "invoke",
+    examples=[
+        "devkit invoke -d '{\"data\": [[5.1, 3.5, 1.4, 0.2]]}'",
+        "devkit invoke -d @sample.json",
+    ],
+)
 @click.option("-d", "--data", metavar="JSON|@FILE|-", help="The body; @FILE reads a file, - stdin.")
 @click.option("--path", default="/score", show_default=True, help="Where to send it.")
 @click.option("--header", multiple=True, metavar="NAME:VALUE", help="A header; repeatable.")
@@ -77,22 +86,25 @@ def invoke(
     """Send a request to the service; exit code 6 when the answer is an error."""
     app = ctx.ensure_object(App)
     with app.session() as session:
-        answer = session.invoke(
+        answer = session.service().invoke(
             _body(data, app.root), path=path, headers=header, method=method, timeout_s=timeout_s
         )
     app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
-    app.out.result(answer, answer.text)
+    app.out.result(answer, answer.text())
     ctx.exit(0 if answer.status < 400 else 6)
 
 
-@command("reload", examples=[
-        'devkit reload',
-    ])
+@command(
+    "reload",
+    examples=[
+        "devkit reload",
+    ],
+)
 @click.pass_obj
 def reload(app: App) -> None:
     """Run init() again in a new worker; the debug session stays."""
     with app.session("Reloading") as session:
-        found = session.reload()
+        found = session.service().reload()
     app.out.result(found, str(found))
 
 

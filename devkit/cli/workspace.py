@@ -11,10 +11,13 @@ from devkit.cli.group import Command, command, group
 from devkit.cli.options import App
 
 
-@command("init", examples=[
-        'devkit init',
-        'devkit init --dry-run      shows it',
-    ])
+@command(
+    "init",
+    examples=[
+        "devkit init",
+        "devkit init --dry-run      shows it",
+    ],
+)
 @click.option("--force", is_flag=True, help="Write over a devkit.yaml that is there.")
 @click.pass_obj
 def init(app: App, *, force: bool) -> None:
@@ -25,16 +28,23 @@ def init(app: App, *, force: bool) -> None:
     app.out.result(written, written.text if app.dry_run else f"Wrote {written.path}.")
 
 
-@group("config", examples=[
-        'devkit config show --origin',
-    ])
+@group(
+    "config",
+    examples=[
+        "devkit config show --origin",
+    ],
+)
 def config() -> None:
     """Show, check and describe the configuration."""
 
 
-@config.command("show", cls=Command, examples=[
-        'devkit config show --origin',
-    ])
+@config.command(
+    "show",
+    cls=Command,
+    examples=[
+        "devkit config show --origin",
+    ],
+)
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.pass_obj
 def show(app: App, *, origin: bool) -> None:
@@ -51,9 +61,13 @@ def show(app: App, *, origin: bool) -> None:
     app.out.result(result, text)
 
 
-@config.command("validate", cls=Command, examples=[
-        'devkit config validate',
-    ])
+@config.command(
+    "validate",
+    cls=Command,
+    examples=[
+        "devkit config validate",
+    ],
+)
 @click.pass_obj
 def validate(app: App) -> None:
     """Check devkit.yaml; exit code 2 and file:line when it is wrong."""
@@ -64,9 +78,13 @@ def validate(app: App) -> None:
     )
 
 
-@config.command("schema", cls=Command, examples=[
-        'devkit config schema > devkit.schema.json',
-    ])
+@config.command(
+    "schema",
+    cls=Command,
+    examples=[
+        "devkit config schema > devkit.schema.json",
+    ],
+)
 @click.pass_obj
 def schema(app: App) -> None:
     """Print the JSON schema of devkit.yaml."""

@@ -19,6 +19,7 @@ from .settings import Settings
 
 WsgiApp = Callable[..., Any]
 
+
 def load(settings: Settings) -> Scoring:
     """Load the entry script, run init(), and return what answers requests.
 
@@ -48,7 +49,11 @@ class Scoring:
         def start(status: str, headers: List[Any], exc_info: Any = None) -> Any:
             if self._inner.failure is not None:
                 headers = [*headers, (failure.HEADER, self.encoded(self._inner.failure))]
-            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+            return (
+                start_response(status, headers, exc_info)
+                if exc_info
+                else start_response(status, headers)
+            )
 
         return self._inner.wsgi(environ, start)
 
@@ -98,7 +103,9 @@ class Server:
     def _refuse(self, connection: socket.socket, error: BaseException) -> None:
         head = "HTTP/1.0 500 Internal Server Error\r\nContent-Length: 0\r\n{}: {}\r\n\r\n"
         try:
-            connection.sendall(head.format(failure.HEADER, self._scoring.encoded(error)).encode("ascii"))
+            connection.sendall(
+                head.format(failure.HEADER, self._scoring.encoded(error)).encode("ascii")
+            )
         except OSError:
             pass  # the front gave the request up
 

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import json
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 from urllib.parse import parse_qs
 
 from .settings import Settings
@@ -53,11 +53,15 @@ class Loaded:
         """Answer one request."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         if path != "/score":
-            status, headers, body = _json("404 Not Found", {"message": "no such path: {}".format(path)})
+            status, headers, body = _json(
+                "404 Not Found", {"message": "no such path: {}".format(path)}
+            )
         elif method == "OPTIONS":
             status, headers, body = "200 OK", [], b""
         elif method not in ("GET", "POST"):
-            status, headers, body = _json("405 Method Not Allowed", {"message": "Method not allowed"})
+            status, headers, body = _json(
+                "405 Method Not Allowed", {"message": "Method not allowed"}
+            )
         else:
             status, headers, body = self._score(method, environ)
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
@@ -77,11 +81,17 @@ class Loaded:
             status, headers, body = _json("200 OK", {} if result is None else result)
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failure = error
-            message = "An unexpected error occurred in scoring script. Check the logs for more info."
+            message = (
+                "An unexpected error occurred in scoring script. Check the logs for more info."
+            )
             status, headers, body = _json("500 Internal Server Error", {"message": message})
             return status, [*headers, ("x-ms-run-function-failed", "True")], body
         spent = "{:.3f}".format((time.monotonic() - began) * 1000)
-        return status, [*headers, ("x-ms-run-function-failed", "False"), ("x-ms-run-fn-exec-ms", spent)], body
+        return (
+            status,
+            [*headers, ("x-ms-run-function-failed", "False"), ("x-ms-run-fn-exec-ms", spent)],
+            body,
+        )
 
 
 def _json(status: str, value: Any) -> Answer:
@@ -90,7 +100,9 @@ def _json(status: str, value: Any) -> Answer:
 
 def _query(environ: Dict[str, Any]) -> str:
     pairs = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-    return json.dumps({name: values[0] if len(values) == 1 else values for name, values in pairs.items()})
+    return json.dumps(
+        {name: values[0] if len(values) == 1 else values for name, values in pairs.items()}
+    )
 
 
 def _body(environ: Dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional
 
 from . import lines
 from .watch import Change
@@ -54,7 +54,11 @@ class Breakpoints:
         """Take pathMappings of an attach request; what is not of their form is left out, as debugpy does."""
         self.mappings = []
         for item in path_mappings if isinstance(path_mappings, list) else []:
-            local, remote = (item.get("localRoot"), item.get("remoteRoot")) if isinstance(item, dict) else (0, 0)
+            local, remote = (
+                (item.get("localRoot"), item.get("remoteRoot"))
+                if isinstance(item, dict)
+                else (0, 0)
+            )
             if isinstance(local, str) and isinstance(remote, str):
                 self.mappings.append((local, remote))
 

@@ -18,7 +18,12 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
 
     A file elsewhere is answered as a missing one: the debugger's port is no way to read the container.
     """
-    missing = {"path": path, "exists": False, "sha256": None, "breakpoints": _unverified(lines, "no such file")}
+    missing = {
+        "path": path,
+        "exists": False,
+        "sha256": None,
+        "breakpoints": _unverified(lines, "no such file"),
+    }
     if not is_below(path, roots):
         return missing
     try:
@@ -30,12 +35,26 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
     try:
         possible = executable(content, path)
     except (SyntaxError, ValueError) as error:
-        return {"path": path, "exists": True, "sha256": digest, "breakpoints": _unverified(lines, str(error))}
+        return {
+            "path": path,
+            "exists": True,
+            "sha256": digest,
+            "breakpoints": _unverified(lines, str(error)),
+        }
     checked = [
-        {"line": line, "verified": line in possible, "message": "" if line in possible else "no code on this line"}
+        {
+            "line": line,
+            "verified": line in possible,
+            "message": "" if line in possible else "no code on this line",
+        }
         for line in lines
     ]
-    return {"path": os.path.realpath(path), "exists": True, "sha256": digest, "breakpoints": checked}
+    return {
+        "path": os.path.realpath(path),
+        "exists": True,
+        "sha256": digest,
+        "breakpoints": checked,
+    }
 
 
 def _unverified(lines: List[int], message: str) -> List[Dict[str, Any]]:

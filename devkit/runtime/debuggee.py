@@ -6,7 +6,7 @@ debugpy in the process believes it talks to its adapter; the messages are those 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Optional
 
 from . import wire
 from .wire import Message
@@ -28,7 +28,9 @@ class Refused(Exception):
 class Debuggee:
     """One connection of debugpy. `on_event` gets each event, `on_end` the end."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slot: int) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slot: int
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._slot = slot
@@ -44,6 +46,8 @@ class Debuggee:
         self.breakpoint_ids = {}  # type: Dict[int, int]
         self.on_event = None  # type: Optional[Callable[[Debuggee, Message], None]]
         self.is_gone = False
+        # debugpy answers configurationDone before every thread is traced.
+        self.is_traced = asyncio.Event()
 
     async def read(self) -> None:
         """Dispatch what comes until the connection ends."""
@@ -78,7 +82,12 @@ class Debuggee:
             return future
         self._seq += 1
         self._waiting[self._seq] = future
-        request = {"seq": self._seq, "type": "request", "command": command, "arguments": arguments or {}}
+        request = {
+            "seq": self._seq,
+            "type": "request",
+            "command": command,
+            "arguments": arguments or {},
+        }
         self._writer.write(wire.framed(request))
         return future
 

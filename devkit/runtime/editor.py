@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Optional
 
-from . import wire
+from . import background, wire
 from .capabilities import CAPABILITIES
 from .debuggee import Debuggee, Gone, Refused
 from .wire import Message
@@ -28,7 +28,10 @@ MAX_UNKNOWN_BODY = 1024 * 1024
 # A client that does not read.
 MAX_UNSENT = 64 * 1024 * 1024
 
-RUNTIME_RULE = {"path": os.path.join(os.path.dirname(os.path.abspath(__file__)), "**"), "include": False}
+RUNTIME_RULE = {
+    "path": os.path.join(os.path.dirname(os.path.abspath(__file__)), "**"),
+    "include": False,
+}
 
 BROADCAST = ("setFunctionBreakpoints", "setExceptionBreakpoints")
 LISTED = {"threads": "threads", "stackTrace": "stackFrames"}
@@ -81,7 +84,9 @@ class Editor:
                 is_known = bool(self.attach_arguments)
                 limit = wire.MAX_BODY if is_known else MAX_UNKNOWN_BODY
                 reading = wire.read_frame(self._reader, limit)
-                message = await (reading if is_known else asyncio.wait_for(reading, FIRST_MESSAGE_S))
+                message = await (
+                    reading if is_known else asyncio.wait_for(reading, FIRST_MESSAGE_S)
+                )
                 if message.get("type") == "request":
                     await self._handle(message)
         except (EOFError, OSError, wire.BadFrame, asyncio.TimeoutError):
@@ -101,7 +106,9 @@ class Editor:
     def offer(self, pid: int) -> None:
         """Ask the editor to debug one more process."""
         left_out = ("request", "preLaunchTask", "postDebugTask", "restart", "processId", "listen")
-        configuration = {key: value for key, value in self.attach_arguments.items() if key not in left_out}
+        configuration = {
+            key: value for key, value in self.attach_arguments.items() if key not in left_out
+        }
         configuration.update(name="Subprocess {}".format(pid), subProcessId=pid)
         if self.initialize_arguments.get("supportsStartDebuggingRequest"):
             arguments = {"request": "attach", "configuration": configuration}
@@ -123,7 +130,9 @@ class Editor:
         self._send(dict(answer, request_seq=request.get("seq"), command=request.get("command")))
 
     def _refuse(self, request: Message, text: str) -> None:
-        shown = {"error": {"id": 1, "format": text.replace("{", "(").replace("}", ")"), "showUser": True}}
+        shown = {
+            "error": {"id": 1, "format": text.replace("{", "(").replace("}", ")"), "showUser": True}
+        }
         answer = {"type": "response", "success": False, "message": text, "body": shown}
         self._send(dict(answer, request_seq=request.get("seq"), command=request.get("command")))
 
@@ -197,10 +206,12 @@ class Editor:
         self.is_configured = True
         if self._child is not None:
             await self._child.ask("configurationDone")
+        else:
+            await self._session.configure()
         self._respond(request)
         self._respond(self._attach_request)
         if self._child is None:
-            await self._session.configure()
+            self._session.show_threads()
 
     async def _disconnect(self, request: Message, _arguments: Message) -> None:
         self._is_over = True
@@ -239,10 +250,12 @@ class Editor:
         if command in ("pause", "continue"):
             # As debugpy's adapter does: all threads of the process.
             arguments["threadId"] = "*"
-        self._answer_later(request, self._translated(owner, command, owner.send(command, arguments)))
+        self._answer_later(
+            request, self._translated(owner, command, owner.send(command, arguments))
+        )
 
     def _answer_later(self, request: Message, answer: Awaitable[Message]) -> None:
-        asyncio.ensure_future(self._answer(request, answer))
+        background.start(self._answer(request, answer))
 
     async def _answer(self, request: Message, answer: Awaitable[Message]) -> None:
         try:
@@ -267,4 +280,8 @@ class Editor:
     @staticmethod
     async def _merged(sent: Any) -> Message:
         bodies = await asyncio.gather(*sent, return_exceptions=True)
-        return {"threads": [thread for body in bodies if isinstance(body, dict) for thread in body["threads"]]}
+        return {
+            "threads": [
+                thread for body in bodies if isinstance(body, dict) for thread in body["threads"]
+            ]
+        }

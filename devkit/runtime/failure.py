@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from types import TracebackType
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Sequence
 
 # It travels in a header of at most 64 KiB.
 MAX_TEXT = 12000
@@ -34,7 +33,14 @@ def described(error: BaseException, roots: Sequence[str]) -> Failure:
 
 def plain(kind: str, message: str) -> Failure:
     """A failure that no exception stands for, such as a process that ended."""
-    return {"type": kind, "message": message, "traceback": "", "file": None, "line": None, "function": None}
+    return {
+        "type": kind,
+        "message": message,
+        "traceback": "",
+        "file": None,
+        "line": None,
+        "function": None,
+    }
 
 
 def _message(error: BaseException) -> str:

@@ -163,7 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _exchange(self, lease: Lease, body: bytes) -> Tuple[http.client.HTTPResponse, socket.socket]:
+    def _exchange(
+        self, lease: Lease, body: bytes
+    ) -> Tuple[http.client.HTTPResponse, socket.socket]:
         """Hand the request to the worker and wait for the head of its answer, however long that takes.
 
         The supervisor keeps the time: it knows which seconds a breakpoint took.
@@ -210,7 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, what: str, message: str, failure: Optional[Failure]) -> None:
         shown = failure if self.settings.show_errors else None
         if failure is not None and not self.settings.show_errors and what == outcome.RAISED:
-            message = "An unexpected error occurred in scoring script. Check the logs for more info."
+            message = (
+                "An unexpected error occurred in scoring script. Check the logs for more info."
+            )
         status, headers, body = outcome.answer(self.settings.profile, what, message, shown)
         self._send(status, headers, _json(body))
 
@@ -249,7 +253,11 @@ def _failure(header: Optional[str]) -> Optional[Failure]:
 
 def _ended(lease: Lease, settings: Settings) -> Tuple[str, str, Optional[Failure]]:
     if lease.ended_as == outcome.REPLACED:
-        return outcome.REPLACED, "The code was reloaded while this request was running; send it again.", None
+        return (
+            outcome.REPLACED,
+            "The code was reloaded while this request was running; send it again.",
+            None,
+        )
     if lease.ended_as == outcome.TIMED_OUT:
         milliseconds = int(settings.scoring_timeout_s * 1000)
         return outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Dict, Iterator, Tuple
+from typing import Iterator, Tuple
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 IS_DIRECTORY, OVERFLOW = 0x40000000, 0x4000

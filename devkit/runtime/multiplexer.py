@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Awaitable, Callable, Dict, List, Optional, Sequence
+from typing import Awaitable, Callable, Dict, List, Optional, Sequence, Set
 
-from . import debuggee, peers, wire
+from . import background, debuggee, peers, wire
 from .breakpoints import Breakpoints, Source
 from .debuggee import Debuggee, Gone, Refused
 from .editor import Editor, NotPossible, Question
@@ -45,6 +45,7 @@ class Multiplexer:
         self._is_detaching = False
         self._changed = asyncio.Event()
         self._pids = {}  # type: Dict[int, bool]
+        self._traced = set()  # type: Set[int]
         self._editor = None  # type: Optional[Editor]
         self.undebuggable = None  # type: Optional[str]
         self.breakpoints = Breakpoints()
@@ -54,7 +55,9 @@ class Multiplexer:
 
     async def start(self) -> None:
         """Listen for editors and for debugpy; OSError when an address is taken."""
-        inner = await asyncio.start_server(self._accept_debuggee, "127.0.0.1", 0, limit=wire.MAX_HEADER)
+        inner = await asyncio.start_server(
+            self._accept_debuggee, "127.0.0.1", 0, limit=wire.MAX_HEADER
+        )
         self.port = inner.sockets[0].getsockname()[1]
         host, port = self._settings.debug_address
         await asyncio.start_server(self._accept_editor, host, port, limit=wire.MAX_HEADER)
@@ -99,6 +102,7 @@ class Multiplexer:
     def forget(self, pid: int) -> None:
         """A worker ended, or is about to be ended."""
         self._pids.pop(pid, None)
+        self._traced.discard(pid)
         for item in [item for item in self._debuggees if item.pid == pid]:
             self._drop(item)
 
@@ -107,6 +111,13 @@ class Multiplexer:
         if self._editor is None:
             return True
         return any(item.pid == pid and item.is_configured for item in self._debuggees)
+
+    def traced(self, pid: int) -> None:
+        """Every thread of the process is under its debugger now."""
+        self._traced.add(pid)
+        for item in self._debuggees:
+            if item.pid == pid:
+                item.is_traced.set()
 
     def promote(self, pid: int) -> None:
         """The process serves from now on: the editor sees its threads."""
@@ -120,13 +131,17 @@ class Multiplexer:
     async def follow(self, changes: Sequence[Change]) -> None:
         """Move breakpoints along with an edit, in every process, before the new code is loaded."""
         moved = list(self.breakpoints.after(list(changes)))
-        waiting = [self._send_to(item, source) for source in moved for item in self.attached_processes]
+        waiting = [
+            self._send_to(item, source) for source in moved for item in self.attached_processes
+        ]
         if waiting:
             await asyncio.wait(waiting, timeout=2)
 
     # Processes.
 
-    async def _accept_debuggee(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_debuggee(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._next_slot = self._next_slot % debuggee.SLOTS + 1
         item = Debuggee(reader, writer, self._next_slot)
         item.on_event = self._on_event
@@ -147,6 +162,8 @@ class Multiplexer:
             await self._offer_child(item)
             return
         item.is_serving = self._pids[item.pid]
+        if item.pid in self._traced:
+            item.is_traced.set()
         self._debuggees.append(item)
         if self._editor is not None and not self._is_detaching:
             await self._attach(item, self._editor)
@@ -159,7 +176,9 @@ class Multiplexer:
         self._changed.set()
         if editor.is_configured:
             sent = [self._send_to(item, source) for source in self.breakpoints.all()]
-            filters = [item.send(command, arguments) for command, arguments in editor.filters.items()]
+            filters = [
+                item.send(command, arguments) for command, arguments in editor.filters.items()
+            ]
             await asyncio.gather(*sent, *filters)
             await self._configure(item)
 
@@ -167,6 +186,10 @@ class Multiplexer:
         if item.is_configured:
             return
         await item.ask("configurationDone")
+        try:
+            await asyncio.wait_for(item.is_traced.wait(), OTHERS_S)
+        except asyncio.TimeoutError:
+            say("process {} is busy: breakpoints bind when its code lets the debugger in".format(item.pid))
         item.is_configured = True
         if self.on_configured is not None:
             self.on_configured(item.pid)
@@ -196,9 +219,13 @@ class Multiplexer:
         self._changed.set()
         if item.is_serving and self._editor is not None:
             for thread in sorted(item.stopped):
-                self._editor.event("continued", {"threadId": thread + item.first_id, "allThreadsContinued": False})
+                self._editor.event(
+                    "continued", {"threadId": thread + item.first_id, "allThreadsContinued": False}
+                )
             for thread in sorted(item.threads):
-                self._editor.event("thread", {"reason": "exited", "threadId": thread + item.first_id})
+                self._editor.event(
+                    "thread", {"reason": "exited", "threadId": thread + item.first_id}
+                )
         item.close()
 
     @property
@@ -247,13 +274,17 @@ class Multiplexer:
         body = item.outward(body)
         ids = [item.breakpoint_ids.get(number) for number in body.get("hitBreakpointIds") or []]
         body["hitBreakpointIds"] = [number for number in ids if number is not None]
-        body["allThreadsStopped"] = bool(body.get("allThreadsStopped")) and len(self.serving_processes) == 1
+        body["allThreadsStopped"] = (
+            bool(body.get("allThreadsStopped")) and len(self.serving_processes) == 1
+        )
         self._emit("stopped", body)
 
     def _on_continued(self, item: Debuggee, body: Message) -> None:
         item.stopped.clear()
         body = item.outward(body)
-        body["allThreadsContinued"] = bool(body.get("allThreadsContinued", True)) and len(self.serving_processes) == 1
+        body["allThreadsContinued"] = (
+            bool(body.get("allThreadsContinued", True)) and len(self.serving_processes) == 1
+        )
         self._emit("continued", body)
 
     def _on_output(self, item: Debuggee, body: Message) -> None:
@@ -281,7 +312,9 @@ class Multiplexer:
         primary = self.primary
         answers = {item: self._send_to(item, source) for item in self.attached_processes}
         if primary is None:
-            return _answered({"breakpoints": [{"id": number, "verified": False} for number in source.ids]})
+            return _answered(
+                {"breakpoints": [{"id": number, "verified": False} for number in source.ids]}
+            )
         return answers[primary]
 
     @property
@@ -293,7 +326,9 @@ class Multiplexer:
         sent = item.send("setBreakpoints", source.arguments)
         return asyncio.ensure_future(self._learn_ids(item, source.ids, sent))
 
-    async def _learn_ids(self, item: Debuggee, ids: List[int], sent: asyncio.Future[Message]) -> Message:
+    async def _learn_ids(
+        self, item: Debuggee, ids: List[int], sent: asyncio.Future[Message]
+    ) -> Message:
         """The answer with the ids that the editor knows."""
         try:
             response = await sent
@@ -309,7 +344,9 @@ class Multiplexer:
 
     # Editors.
 
-    async def _accept_editor(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_editor(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         address = str((writer.get_extra_info("peername") or ("?",))[0])
         if not self._settings.any_client and not peers.is_host(address):
             say("refused a debugger connection from {}: only the host may attach".format(address))
@@ -336,17 +373,21 @@ class Multiplexer:
         self._editor, self.undebuggable = editor, None
         self.breakpoints.set_mappings(editor.attach_arguments.get("pathMappings"))
         for item in self._debuggees:
-            asyncio.ensure_future(self._attach_quietly(item, editor))
+            background.start(self._attach_quietly(item, editor))
         if self.on_wanted is not None:
             self.on_wanted(True)
-        await self._until(lambda: bool(self.attached_processes) or bool(self.undebuggable), ATTACH_S)
+        await self._until(
+            lambda: bool(self.attached_processes) or bool(self.undebuggable), ATTACH_S
+        )
         if not self.attached_processes:
             await self.release(editor)
-            raise NotPossible(self.undebuggable or "No process of the service could be debugged in time.")
+            raise NotPossible(
+                self.undebuggable or "No process of the service could be debugged in time."
+            )
         await self._until(lambda: len(self.attached_processes) >= len(self._pids), OTHERS_S)
 
     async def _wait_for_turn(self) -> None:
-        """devkit's own checks and a session that is just ending are short; an editor's session is not."""
+        """Devkit's own checks and a session that is just ending are short; an editor's session is not."""
         await self._until(lambda: self._editor is None or not self._is_passing, ATTACH_S)
         if self._editor is not None:
             since = time.strftime("%H:%M:%S", time.gmtime(self._editor.since))
@@ -365,7 +406,11 @@ class Multiplexer:
 
     async def configure(self) -> None:
         """The editor has said all that it wants: let the processes run under it."""
-        await asyncio.gather(*[self._configure(item) for item in self.attached_processes], return_exceptions=True)
+        sent = [self._configure(item) for item in self.attached_processes]
+        await asyncio.gather(*sent, return_exceptions=True)
+
+    def show_threads(self) -> None:
+        """Tell an editor that has just attached which threads there are."""
         for item in self.serving_processes:
             for thread in sorted(item.threads):
                 self._thread_event(item, "started", thread)

@@ -27,7 +27,7 @@ class Opened:
         """Begin to record."""
         original, note = self._original, self._note
 
-        def open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:  # noqa: A001
+        def open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             result = original(file, mode, *args, **kwargs)
             if isinstance(mode, str) and not set(mode) & set("wax+"):
                 note(file)

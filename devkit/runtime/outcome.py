@@ -1,8 +1,8 @@
 """What became of a request, and the status code that each kind of deployment gives it.
 
-    aks      the v1 front end: run() raised or died 502, not ready 503, over the time limit 504
-    raw      the inference server alone: 500
-    managed  managed online endpoints: 424 with the original code in a header, 408, 429
+aks      the v1 front end: run() raised or died 502, not ready 503, over the time limit 504
+raw      the inference server alone: 500
+managed  managed online endpoints: 424 with the original code in a header, 408, 429
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ RAISED, DIED, TIMED_OUT, NOT_READY, REPLACED, QUEUE_FULL = (
 STATUS = {
     "aks": {RAISED: 502, DIED: 502, TIMED_OUT: 504, NOT_READY: 503, REPLACED: 503, QUEUE_FULL: 503},
     "raw": {RAISED: 500, DIED: 500, TIMED_OUT: 500, NOT_READY: 503, REPLACED: 503, QUEUE_FULL: 503},
-    "managed": {RAISED: 424, DIED: 424, TIMED_OUT: 408, NOT_READY: 503, REPLACED: 503, QUEUE_FULL: 429},
+    "managed": {
+        RAISED: 424,
+        DIED: 424,
+        TIMED_OUT: 408,
+        NOT_READY: 503,
+        REPLACED: 503,
+        QUEUE_FULL: 429,
+    },
 }
 
 ORIGINAL_STATUS_HEADER = "ms-azureml-model-error-statuscode"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from . import outcome
 from .failure import Failure
@@ -45,8 +45,11 @@ class Pool:
         self._free = []  # type: List[Lease]
         self._leases = {}  # type: Dict[int, Lease]
         self._paused = False
+        self._is_held = False
         self.phase = "starting"
         self.failure = None  # type: Optional[Failure]
+        # Set by the supervisor; when it says True, a call of hold(False) follows.
+        self.is_stale = lambda: False  # type: Callable[[], bool]
 
     def acquire(self) -> Lease:
         """Wait for a free worker.
@@ -58,8 +61,9 @@ class Pool:
         """
         waited, before = 0.0, time.monotonic()
         with self._changed:
-            while not self._free:
-                self._refuse_if_failed()
+            while not self._may_take():
+                if not self._is_held:
+                    self._refuse_if_failed()
                 if waited >= self._queue_timeout_s:
                     raise Unavailable(*self._too_long())
                 self._changed.wait(min(0.5, self._queue_timeout_s))
@@ -70,6 +74,15 @@ class Pool:
             lease = Lease(worker.pid, worker.port)
             self._leases[lease.pid] = lease
             return lease
+
+    def _may_take(self) -> bool:
+        """Whether a worker is free and runs the code that is on disk.
+
+        A request sent right after a save may be here before the event of the save.
+        """
+        if self._free and not self._is_held and self.is_stale():
+            self._is_held = True
+        return bool(self._free) and not self._is_held
 
     def release(self, lease: Lease) -> None:
         """Give the worker back, unless it was ended meanwhile."""
@@ -105,6 +118,12 @@ class Pool:
             self.phase, self.failure = phase, failure
             self._changed.notify_all()
 
+    def hold(self, is_held: bool) -> None:
+        """Let new requests wait: a file has just been saved, and it is not known yet what that means."""
+        with self._changed:
+            self._is_held = is_held
+            self._changed.notify_all()
+
     def set_paused(self, paused: bool) -> None:
         """Whether a debugger holds some worker."""
         self._paused = paused
@@ -116,9 +135,13 @@ class Pool:
 
     def _refuse_if_failed(self) -> None:
         if self.phase == "failed":
-            raise Unavailable(outcome.NOT_READY, "The service did not start: " + self._reason(), self.failure)
+            raise Unavailable(
+                outcome.NOT_READY, "The service did not start: " + self._reason(), self.failure
+            )
         if self.phase == "crash_loop":
-            message = "init() keeps ending the process; the next edit starts it again: " + self._reason()
+            message = (
+                "init() keeps ending the process; the next edit starts it again: " + self._reason()
+            )
             raise Unavailable(outcome.NOT_READY, message, self.failure)
         if self.phase == "stopping":
             raise Unavailable(outcome.NOT_READY, "The service is stopping.")

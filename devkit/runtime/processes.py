@@ -64,7 +64,9 @@ class Zygote:
         here = os.path.dirname(os.path.abspath(__file__))
         # Frozen standard modules have no lines to stop at: debugpy asks for this flag from 3.11 on.
         command = [sys.executable, "-X", "frozen_modules=off", here, "zygote", str(theirs.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
         theirs.close()
 
     def fork(self, worker: Worker) -> None:
@@ -120,4 +122,6 @@ def exit_text(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = str(-status)
-    return "signal {}".format(name) + (" (often: out of memory)" if status == -signal.SIGKILL else "")
+    return "signal {}".format(name) + (
+        " (often: out of memory)" if status == -signal.SIGKILL else ""
+    )

@@ -12,9 +12,10 @@ import os
 import platform
 import signal
 import time
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, List, Optional, Sequence
 
-from . import code_lines, failure, front, outcome, processes, settings as settings_module
+from . import background, code_lines, failure, front, outcome, processes
+from . import settings as settings_module
 from .multiplexer import Multiplexer
 from .pool import SETTLED, Pool
 from .processes import Worker, Zygote
@@ -52,7 +53,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = Pool(settings.scoring_timeout_s)
-        self._watch = Watch(settings.watch_roots, self._on_change)
+        self._watch = Watch(settings.watch_roots, self._on_change, self._pool.hold)
         questions = {
             "devkit/status": self._answer_status,
             "devkit/wait": self._answer_wait,
@@ -95,8 +96,13 @@ class Supervisor:
         if self._settings.reload != "off":
             self._watch.start()
             self._watch.follow([self._settings.entry_path])
+            self._pool.is_stale = self._watch.is_stale
         self._start_zygote()
-        say("scoring on {}:{}, debugger {}".format(*self._settings.score_address, self._debugger_text()))
+        say(
+            "scoring on {}:{}, debugger {}".format(
+                *self._settings.score_address, self._debugger_text()
+            )
+        )
         ticking = asyncio.ensure_future(self._tick())
         await self._stop.wait()
         ticking.cancel()
@@ -127,7 +133,7 @@ class Supervisor:
         if phase != self._pool.phase:
             self._pool.enter(phase, error)
         if phase in SETTLED:
-            asyncio.ensure_future(self._tell_settled())
+            background.start(self._tell_settled())
 
     async def _tell_settled(self) -> None:
         async with self._settled:
@@ -173,7 +179,9 @@ class Supervisor:
 
     @property
     def _standby(self) -> Optional[Worker]:
-        return next((item for item in self._workers.values() if item.state in ("forked", "standby")), None)
+        return next(
+            (item for item in self._workers.values() if item.state in ("forked", "standby")), None
+        )
 
     @property
     def _active(self) -> List[Worker]:
@@ -237,12 +245,18 @@ class Supervisor:
             self._on_failed(worker, message)
         elif kind == "watch":
             self._watch.follow(message["files"])
+        elif kind == "traced":
+            self._debug.traced(worker.pid)
         elif kind == "undebuggable":
             self._debug.cannot_debug(str(message["error"]))
         elif kind == "waiting":
             say("the entry script waits for a debugger to attach")
         elif kind == "hot":
-            say("patched in place" if message["done"] else "could not be patched; the old code serves on")
+            say(
+                "patched in place"
+                if message["done"]
+                else "could not be patched; the old code serves on"
+            )
         self._advance()
 
     def _on_ready(self, worker: Worker, message: Message) -> None:
@@ -256,7 +270,11 @@ class Supervisor:
         if is_first_of_generation:
             self._deaths.clear()
             self._reload_ms = (time.monotonic() - self._changed_at) * 1000
-            say("ready in {:.0f} ms (init() and imports {:.0f} ms)".format(self._reload_ms, self._init_ms))
+            say(
+                "ready in {:.0f} ms (init() and imports {:.0f} ms)".format(
+                    self._reload_ms, self._init_ms
+                )
+            )
         self._remember_modules(message["modules"])
         self._standby_is_due = False
         asyncio.get_event_loop().call_later(STANDBY_DELAY_S, self._on_standby_due)
@@ -307,7 +325,11 @@ class Supervisor:
     def _on_early_death(self, worker: Worker, status: int) -> None:
         now = time.monotonic()
         self._deaths = [when for when in self._deaths if now - when < CRASH_WINDOW_S] + [now]
-        text = "init() ended the process: " if worker.state == "loading" else "a new process ended at once: "
+        text = (
+            "init() ended the process: "
+            if worker.state == "loading"
+            else "a new process ended at once: "
+        )
         text += processes.exit_text(status)
         say(text)
         if len(self._deaths) >= CRASHES:
@@ -331,9 +353,10 @@ class Supervisor:
         self._changed_at = time.monotonic()
         is_code = all(change.path.endswith(".py") for change in changes)
         if self._settings.reload == "hot" and is_code and self._pool.phase == "ready":
-            asyncio.ensure_future(self._patch(changes))
+            background.start(self._patch(changes))
         else:
-            asyncio.ensure_future(self._reload(changes))
+            self._retire_active()
+            background.start(self._reload(changes))
 
     async def _patch(self, changes: List[Change]) -> None:
         """Put new function bodies into the running workers: what init() loaded stays."""
@@ -348,16 +371,20 @@ class Supervisor:
         """Swap: end the workers, wake the standby with the new code."""
         self._generation += 1
         generation = self._generation
+        self._retire_active()
+        await self._debug.follow(changes)
+        if generation == self._generation:
+            self._load_is_due = True
+            self._advance()
+
+    def _retire_active(self) -> None:
+        """End the workers of the old code; from here on requests wait for the new one."""
         for worker in self._active:
             self._pool.remove(worker.pid, outcome.REPLACED)
             worker.kill()
             self._debug.forget(worker.pid)
         self._deaths.clear()
         self._enter("reloading")
-        await self._debug.follow(changes)
-        if generation == self._generation:
-            self._load_is_due = True
-            self._advance()
 
     # The debugger.
 
@@ -443,7 +470,9 @@ class Supervisor:
     async def _answer_verify(self, arguments: Message) -> Message:
         files = arguments.get("files")
         checked = [
-            code_lines.verified(str(item.get("path")), _numbers(item.get("lines")), self._settings.watch_roots)
+            code_lines.verified(
+                str(item.get("path")), _numbers(item.get("lines")), self._settings.watch_roots
+            )
             for item in (files if isinstance(files, list) else [])[:1000]
             if isinstance(item, dict)
         ]
@@ -451,4 +480,6 @@ class Supervisor:
 
 
 def _numbers(value: Any) -> List[int]:
-    return [item for item in value if isinstance(item, int)][:1000] if isinstance(value, list) else []
+    return (
+        [item for item in value if isinstance(item, int)][:1000] if isinstance(value, list) else []
+    )

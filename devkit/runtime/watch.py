@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Iterable, List, Optional, Sequence, Tuple
 
 from . import inotify
 from .failure import is_below
@@ -39,17 +39,33 @@ POLL_WITHOUT_EVENTS_S = 0.05
 # Larger files (models) are told apart by size and time alone.
 HASHED_BYTES = 4 * 1024 * 1024
 MOST_FOLDERS = 4000
+# A look at a file takes 6 microseconds, and a request waits for it.
+MOST_CHECKED = 50
 
-IGNORED_FOLDERS = {"__pycache__", ".git", ".hg", ".venv", "node_modules", ".devkit", ".ipynb_checkpoints"}
+IGNORED_FOLDERS = {
+    "__pycache__",
+    ".git",
+    ".hg",
+    ".venv",
+    "node_modules",
+    ".devkit",
+    ".ipynb_checkpoints",
+}
 IGNORED_ENDINGS = ("~", ".swp", ".swx", ".pyc", ".tmp", ".part")
 
 
 class Watch:
-    """Watches `roots`; reports changes of the files given to `follow`, or of any file while `any_file` is set."""
+    """Watches `roots`; reports changes of the files given to `follow`, or of any file while `any_file` is set.
 
-    def __init__(self, roots: Sequence[str], changed: Changed) -> None:
+    `unsure` is told True at the first event of a save and False when it is known what it came to.
+    """
+
+    def __init__(
+        self, roots: Sequence[str], changed: Changed, unsure: Callable[[bool], None]
+    ) -> None:
         self._roots = roots
         self._changed = changed
+        self._unsure = unsure
         self._known = {}  # type: Dict[str, Tuple[Signature, Optional[str]]]
         self._texts = {}  # type: Dict[str, bytes]
         self._touched = set()  # type: Set[str]
@@ -60,12 +76,12 @@ class Watch:
 
     def start(self) -> None:
         """Begin; without inotify (or with too many folders) the followed files are polled."""
-        loop = asyncio.get_event_loop()
+        self._loop = asyncio.get_event_loop()
         try:
             self._events = inotify.Inotify()
             for root in self._roots:
                 self._add_tree(root)
-            loop.add_reader(self._events.fileno(), self._read_events)
+            self._loop.add_reader(self._events.fileno(), self._read_events)
         except OSError:
             self._events = None
         self._poll()
@@ -75,6 +91,17 @@ class Watch:
         for path in paths:
             if path not in self._known:
                 self._known[path] = self._look(path)
+
+    def is_stale(self) -> bool:
+        """Whether a file changed whose event has not come yet; callable from any thread.
+
+        When it did, `unsure(False)` follows once it is known what that came to.
+        """
+        for path, (signature, _) in list(self._known.items())[:MOST_CHECKED]:
+            if _signature(path) != signature:
+                self._loop.call_soon_threadsafe(self._touch, [path])
+                return True
+        return False
 
     @property
     def followed(self) -> int:
@@ -104,12 +131,17 @@ class Watch:
                 self._touch([path])
 
     def _folder_event(self, mask: int, path: str) -> None:
-        if mask & (inotify.CREATE | inotify.MOVED_TO) and os.path.basename(path) not in IGNORED_FOLDERS:
+        if (
+            mask & (inotify.CREATE | inotify.MOVED_TO)
+            and os.path.basename(path) not in IGNORED_FOLDERS
+        ):
             try:
                 self._add_tree(path)
             except OSError:
                 return
-            self._touch(os.path.join(where, name) for where, _, names in os.walk(path) for name in names)
+            self._touch(
+                os.path.join(where, name) for where, _, names in os.walk(path) for name in names
+            )
         elif mask & (inotify.DELETE | inotify.MOVED_FROM):
             self._touch(known for known in self._known if known.startswith(path + os.sep))
 
@@ -117,6 +149,7 @@ class Watch:
         relevant = [path for path in paths if path in self._known or self._counts(path)]
         if relevant:
             self._touched.update(relevant)
+            self._unsure(True)
             self._schedule(SETTLE_S)
 
     def _counts(self, path: str) -> bool:
@@ -137,7 +170,10 @@ class Watch:
         changed, waiting = [], set()  # type: List[Change], Set[str]
         for path in sorted(touched):
             before = self._known.get(path)
-            if self._is_incomplete(path, before) and now - self._since.setdefault(path, now) < INCOMPLETE_S:
+            if (
+                self._is_incomplete(path, before)
+                and now - self._since.setdefault(path, now) < INCOMPLETE_S
+            ):
                 waiting.add(path)
                 continue
             self._since.pop(path, None)
@@ -152,6 +188,8 @@ class Watch:
             self._schedule(0.02)
         if changed:
             self._changed(changed)
+        if not waiting:
+            self._unsure(False)
 
     def _is_incomplete(self, path: str, before: Optional[Tuple[Signature, Optional[str]]]) -> bool:
         try:
@@ -178,7 +216,11 @@ class Watch:
         for path, (signature, _) in list(self._known.items()):
             if _signature(path) != signature:
                 self._touch([path])
-        delay = POLL_S if self._events is not None else POLL_WITHOUT_EVENTS_S * (1 + len(self._known) // 200)
+        delay = (
+            POLL_S
+            if self._events is not None
+            else POLL_WITHOUT_EVENTS_S * (1 + len(self._known) // 200)
+        )
         asyncio.get_event_loop().call_later(delay, self._poll)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import socket
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 Message = Dict[str, Any]
 

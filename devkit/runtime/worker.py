@@ -98,8 +98,7 @@ class _Worker:
                 self._load.set()
             elif action == "debug":
                 error = self._debugger.connect(command["port"], command["token"])
-                if error:
-                    self._tell({"is": "undebuggable", "error": error})
+                self._tell({"is": "undebuggable", "error": error} if error else {"is": "traced"})
             elif action == "attached":
                 self._debugger.attached.set()
             elif action == "detached":
@@ -122,7 +121,13 @@ class _Worker:
             scoring = app.load(self._settings)
         except BaseException as error:  # noqa: BLE001 - SystemExit in init() is the user's failure too
             files.stop()
-            self._tell({"is": "failed", "error": failure.described(error, roots), "files": self._files(files)})
+            self._tell(
+                {
+                    "is": "failed",
+                    "error": failure.described(error, roots),
+                    "files": self._files(files),
+                }
+            )
             return 3
         files.stop()
         listener = socket.socket()
@@ -168,4 +173,3 @@ def _accepted(listener: socket.socket) -> socket.socket:
         except OSError as error:
             if error.errno not in (errno.ECONNABORTED, errno.EINTR):
                 raise
-

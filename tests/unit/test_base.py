@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from devkit import base
-from devkit.engine import Engine, Image, Progress, Tag
+from devkit.engine import BuildSpec, Engine, Image, Progress, Tag
 from devkit.errors import BadValue, BaseImageMissing, BuildError, NameInUse
 
 TARGETS = """\
@@ -46,10 +46,12 @@ class Images:
     def image(self, tag: str) -> Image | None:
         return self.images.get(tag)
 
-    def pull(self, tag: Tag, *, progress: Progress) -> Image:
+    def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
+        needed = spec.dockerfile.removeprefix("FROM ").strip()
         if not self.registry:
-            raise BaseImageMissing(f"{tag} cannot be pulled.")
-        return self._add(str(tag), {})
+            raise BaseImageMissing(f"{needed} cannot be pulled.")
+        self._add(needed, {})
+        return self._add(str(spec.tag), spec.labels)
 
     def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
         with tarfile.open(fileobj=io.BytesIO(tar.read())) as archive:
@@ -194,6 +196,7 @@ def test_a_base_image_that_is_here_is_taken(tag: str) -> None:
 def test_a_base_image_is_pulled_where_a_registry_is_reached() -> None:
     images = Images(registry=True)
     assert str(base.ensure(engine(images), python="3.13", progress=print)) == "python:3.13-slim"
+    assert list(images.images) == ["python:3.13-slim"]
 
 
 def test_a_base_image_that_cannot_be_pulled_is_bootstrapped(debootstrap: Path) -> None:

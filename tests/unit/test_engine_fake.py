@@ -8,14 +8,16 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devkit.engine import Tag
-from tests.engine_contract import Bench, EngineContract
+from tests.engine_contract import IMAGE_ENV, IMAGE_LABELS, Bench, EngineContract
 from tests.fake_engine import FakeEngine
 
 
 class TestFakeEngine(EngineContract):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Iterator[Bench]:
-        bench = Bench(FakeEngine("ready:1"), Tag("ready", "1"), PurePosixPath(tmp_path))
-        bench.engine.folders.add(bench.folder)
+        engine = FakeEngine()
+        engine.add_image("ready:1", labels=IMAGE_LABELS, env=IMAGE_ENV)
+        bench = Bench(engine, Tag("ready", "1"), PurePosixPath(tmp_path), str(tmp_path))
+        engine.folders.add(bench.folder)
         yield bench
         bench.clean_up()

@@ -143,4 +143,7 @@ def test_progress_on_a_terminal_keeps_what_is_to_stay(monkeypatch: pytest.Monkey
 
 
 def test_values_become_json_whatever_they_hold() -> None:
-    assert jsonable({"a": (PurePosixPath("/x"), b"\xff"), 1: {2}}) == {"a": ["/x", "\ufffd"], "1": [2]}
+    assert jsonable({"a": (PurePosixPath("/x"), b"\xff"), 1: {2}}) == {
+        "a": ["/x", "\ufffd"],
+        "1": [2],
+    }

@@ -20,7 +20,9 @@ class Model:
     """The one function of the SDK's class that entry scripts call in a container."""
 
     @staticmethod
-    def get_model_path(model_name: str, version: Optional[int] = None, _workspace: Any = None) -> str:
+    def get_model_path(
+        model_name: str, version: Optional[int] = None, _workspace: Any = None
+    ) -> str:
         """Return the path of a model's one file or folder.
 
         Looks in MODELS_DIR/name/version, the largest version where none is given, then for `name` in the
@@ -35,7 +37,9 @@ class Model:
         if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
             raise WebserviceException("version should be an int")
         if "SERVICE_NAME" not in os.environ:
-            module_logger.debug("RunEnvironmentException: not inside a submitted run, looking for a local model")
+            module_logger.debug(
+                "RunEnvironmentException: not inside a submitted run, looking for a local model"
+            )
         folder = os.path.join(MODELS_DIR, model_name)
         chosen = _latest(folder) if version is None and os.path.isdir(folder) else version
         if chosen is not None and os.path.isdir(os.path.join(folder, str(chosen))):
@@ -51,7 +55,9 @@ def _latest(folder: str) -> int:
         raise WebserviceException("versions is empty: {} holds no version directory".format(folder))
     strange = [name for name in versions if not name.isdigit()]
     if strange:
-        raise WebserviceException("{} may hold only version numbers, found: {}".format(folder, strange))
+        raise WebserviceException(
+            "{} may hold only version numbers, found: {}".format(folder, strange)
+        )
     return max(int(name) for name in versions)
 
 
@@ -85,4 +91,6 @@ def _from_working_directory(model_name: str, version: Optional[int]) -> str:
 
 
 def _files(folder: str) -> List[str]:
-    return [os.path.join(where, name) for where, _, names in os.walk(folder) for name in sorted(names)]
+    return [
+        os.path.join(where, name) for where, _, names in os.walk(folder) for name in sorted(names)
+    ]

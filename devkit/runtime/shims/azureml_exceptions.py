@@ -11,7 +11,9 @@ class AzureMLException(Exception):
 
     _error_code = None  # type: Optional[str]
 
-    def __init__(self, exception_message: str = "", inner_exception: Optional[BaseException] = None, **_: Any) -> None:
+    def __init__(
+        self, exception_message: str = "", inner_exception: Optional[BaseException] = None, **_: Any
+    ) -> None:
         super().__init__(exception_message)
         self.message = exception_message
         self.inner_exception = inner_exception
@@ -21,7 +23,10 @@ class AzureMLException(Exception):
         if self._error_code:
             error["code"] = self._error_code
         return "{}:\n\tMessage: {}\n\tInnerException {}\n\tErrorResponse \n{}".format(
-            type(self).__name__, self.message, self.inner_exception, json.dumps({"error": error}, indent=4)
+            type(self).__name__,
+            self.message,
+            self.inner_exception,
+            json.dumps({"error": error}, indent=4),
         )
 
 
@@ -42,6 +47,8 @@ class RunEnvironmentException(AzureMLException):
 class WebserviceException(AzureMLException):
     """What model and service calls raise; `status_code` may hold an HTTP status."""
 
-    def __init__(self, exception_message: str = "", status_code: Optional[int] = None, **kwargs: Any) -> None:
+    def __init__(
+        self, exception_message: str = "", status_code: Optional[int] = None, **kwargs: Any
+    ) -> None:
         super().__init__(exception_message, **kwargs)
         self.status_code = status_code

@@ -8,7 +8,9 @@ from typing import Any, Optional, Tuple
 __version__ = "4.3.2"
 
 
-def enable_attach(address: Any = None, redirect_output: bool = True, log_dir: Optional[str] = None) -> Tuple[str, int]:
+def enable_attach(
+    address: Any = None, redirect_output: bool = True, log_dir: Optional[str] = None
+) -> Tuple[str, int]:
     """Do nothing: the debugger listens before the entry script is loaded."""
     return "127.0.0.1", 5678
 

@@ -1,0 +1,337 @@
+"""No engine at all: the service as a supervised process of this machine, in a virtual environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from errno import ENOENT
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import platformdirs
+
+from devkit import ports
+from devkit.contract import APP_ROOT, DEBUG_PORT, ENV_DEBUG_ADDRESS, ENV_SCORE_ADDRESS, SCORE_PORT
+from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
+from devkit.engines import process_image
+from devkit.engines.pipe_stream import PipeStream
+from devkit.engines.process_container import SPEC, ProcessContainer
+from devkit.engines.process_image import ImageStore
+from devkit.engines.supervisor import EXIT, LAUNCH, STATE, write_json
+from devkit.errors import (
+    ContainerMissing,
+    EngineError,
+    ImageMissing,
+    NameInUse,
+    PortInUse,
+    Unsupported,
+)
+
+log = logging.getLogger(__name__)
+
+_TOOLS = ("debugpy", "azureml-inference-server-http")
+_ADDRESSES = {SCORE_PORT: ENV_SCORE_ADDRESS, DEBUG_PORT: ENV_DEBUG_ADDRESS}
+# Of the caller's environment: what would lead the service's Python, or the runtime, astray.
+_NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "DEVKIT_", "AZUREML_", "AML_")
+_CHUNK = 1 << 16
+
+
+class ProcessEngine:
+    """Containers are processes; images are virtual environments. State is on disk, under `folder`."""
+
+    name = "process"
+
+    def __init__(self, folder: Path | None = None, *, tools: Sequence[str] = _TOOLS) -> None:
+        """Use `folder`, by default in the user's cache; `tools` are installed into each image.
+
+        Raises:
+            Unsupported: this system has no process groups as POSIX has them.
+        """
+        if os.name != "posix":
+            raise Unsupported(
+                "Services run as processes on Linux and macOS only.",
+                hint="Use Docker, or run devkit inside WSL.",
+            )
+        self._folder = folder or platformdirs.user_cache_path("devkit") / "process"
+        self._images = ImageStore(self._folder, tools)
+
+    def info(self) -> EngineInfo:
+        """Say where the state is."""
+        return EngineInfo(
+            name=self.name,
+            version=platform.python_version(),
+            endpoint=f"file://{self._folder}",
+            os=platform.system().lower(),
+            architecture=platform.machine(),
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
+        """Make a virtual environment with what the service needs."""
+        return self._images.build(spec, progress=progress)
+
+    def image(self, tag: str) -> Image | None:
+        """Find an image by tag or id; None when there is none."""
+        return self._images.find(tag)
+
+    def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:  # noqa: ARG002  the protocol's
+        """Refuse: a process has no root file system of its own."""
+        raise Unsupported(
+            f"A process has no base image, so {tag} cannot be imported.",
+            hint="Use a container engine: leave --engine process out.",
+        )
+
+    def remove_image(self, tag: str) -> None:
+        """Remove a tag, and the image with its last tag; nothing when it is not there."""
+        self._images.remove(tag)
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Do nothing: processes share this machine's network."""
+
+    def remove_network(self, name: str) -> None:
+        """Do nothing: processes share this machine's network."""
+
+    def run(self, spec: RunSpec) -> Container:
+        """Start a service, detached; a failed or interrupted start leaves nothing behind."""
+        image = self._images.find(str(spec.image))
+        if image is None:
+            raise ImageMissing(f"There is no image {spec.image}.", hint="`devkit package` makes it.")
+        self._say_what_is_not_applied(spec)
+        container = ProcessContainer(self._folder / "containers" / spec.name)
+        try:
+            container.folder.mkdir(parents=True, mode=0o700)
+        except FileExistsError as error:
+            raise NameInUse(
+                f"A container named {spec.name} exists already.", hint="`devkit delete` removes it."
+            ) from error
+        try:
+            self._write(container, spec, image)
+            return self._launch(container)
+        except BaseException:
+            self._discard(container)
+            raise
+
+    def container(self, name: str) -> Container | None:
+        """Find a container by name or id; None when there is none."""
+        found = self._find(name)
+        return None if found is None else found.value()
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """List containers, stopped ones too, with all `labels` (an empty value matches any)."""
+        return [
+            container.value()
+            for container in self._all()
+            if all(
+                name in container.spec["labels"]
+                and value in ("", container.spec["labels"][name])
+                for name, value in labels.items()
+            )
+        ]
+
+    def exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,  # noqa: ARG002  a process has its owner's rights
+        workdir: str | None = None,
+        env: Mapping[str, str] | None = None,
+        tty: bool = False,
+    ) -> Stream:
+        """Start a process with the service's environment, in its folder."""
+        if tty:
+            raise Unsupported(
+                "A service that runs as a process has no terminal of its own.",
+                hint="Its files are your workspace: open any terminal there.",
+            )
+        found = self._known(container)
+        if found.exit_code() is not None:
+            raise ContainerMissing(
+                f"The container {container} does not run.", hint="`devkit run` starts it."
+            )
+        launch = json.loads((found.folder / LAUNCH).read_text())
+        folder = found.root if workdir is None else self._here(found, PurePosixPath(workdir))
+        return PipeStream(command, env={**launch["env"], **(env or {})}, workdir=folder)
+
+    def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
+        """Unpack a tar stream below `path` of the application root.
+
+        Raises:
+            Unsupported: a path outside it, or an entry that is neither file nor folder.
+        """
+        folder = self._inside(self._known(container), path)
+        with tarfile.open(fileobj=tar, mode="r|*") as archive:
+            for member in archive:
+                _unpack(archive, member, folder)
+
+    def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
+        """Yield `path` of the application root as a tar stream."""
+        source = self._inside(self._known(container), path)
+        with tempfile.TemporaryFile() as packed:
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                archive.add(source.resolve(), arcname=path.name)
+            packed.seek(0)
+            chunks = iter(lambda: packed.read(_CHUNK), b"")
+            return iter(list(chunks))
+
+    def logs(
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        tail: int | None = None,
+    ) -> Iterator[bytes]:
+        """Yield the log, standard output and error together, from `since` (Unix seconds) on."""
+        return self._known(container).log(follow=follow, since=since, tail=tail)
+
+    def stop(self, container: str, *, timeout_s: int = 5) -> None:
+        """Ask a service to end, and end it after `timeout_s`; nothing when it does not run."""
+        self._known(container).stop(timeout_s)
+
+    def start(self, container: str) -> Container:
+        """Start a stopped service again."""
+        found = self._known(container)
+        return found.value() if found.exit_code() is None else self._launch(found)
+
+    def remove(self, container: str) -> None:
+        """Remove a container, running or not; nothing when it is not there."""
+        found = self._find(container)
+        if found is not None:
+            self._discard(found)
+
+    def _write(self, container: ProcessContainer, spec: RunSpec, image: Image) -> None:
+        """Write down what was asked, and make the application root."""
+        content, runtime = self._images.content(image.id), self._images.runtime(image.id)
+        process_image.place(content["placements"], container.root)
+        # A service that starts does not listen yet, but its ports are its own.
+        given = {own for it in self._all() if it.exit_code() is None for own in it.ports}
+        chosen = ports.chosen(spec.ports, own=given)
+        for binding in chosen:
+            if (binding.bind, binding.host_port) in given or not ports.is_free(
+                binding.bind, binding.host_port
+            ):
+                raise PortInUse(
+                    f"Port {binding.host_port} of this machine is already in use.",
+                    hint='Choose another port, or "auto" for a free one.',
+                )
+        python = Path(content["python"])
+        addresses = {
+            _ADDRESSES[binding.container_port]: f"{binding.bind}:{binding.host_port}"
+            for binding in chosen
+            if binding.container_port in _ADDRESSES
+        }
+        env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
+            "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "VIRTUAL_ENV": str(python.parent.parent),
+            **process_image.translated({**image.env, **spec.env}, container.root, runtime),
+            "AML_APP_ROOT": str(container.root),
+            **addresses,
+        }
+        command = list(spec.command or (str(python), str(runtime)))
+        write_json(
+            container.folder / LAUNCH, {"command": command, "env": env, "cwd": str(container.root)}
+        )
+        write_json(
+            container.folder / SPEC,
+            {
+                "id": secrets.token_hex(32),
+                "name": spec.name,
+                "image": str(spec.image),
+                "image_id": image.id,
+                "labels": {**image.labels, **spec.labels},
+                "ports": [[it.container_port, it.bind, it.host_port] for it in chosen],
+            },
+        )
+        log.info("%s", shlex.join(command))
+
+    def _launch(self, container: ProcessContainer) -> Container:
+        for old in (EXIT, STATE):
+            (container.folder / old).unlink(missing_ok=True)
+        done = subprocess.run(
+            (sys.executable, "-m", "devkit.engines.supervisor", str(container.folder)),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise EngineError(f"The service could not be started: {done.stderr.strip()}.")
+        return container.value()
+
+    def _discard(self, container: ProcessContainer) -> None:
+        container.stop(0)
+        # Links to the workspace are unlinked, never followed.
+        shutil.rmtree(container.folder)
+
+    def _all(self) -> list[ProcessContainer]:
+        folders = sorted((self._folder / "containers").glob("*"))
+        return [ProcessContainer(folder) for folder in folders if (folder / SPEC).exists()]
+
+    def _find(self, name: str) -> ProcessContainer | None:
+        return next(
+            (it for it in self._all() if name in (it.spec["name"], it.spec["id"])), None
+        )
+
+    def _known(self, name: str) -> ProcessContainer:
+        found = self._find(name)
+        if found is None:
+            raise ContainerMissing(
+                f"There is no container {name}.", hint="`devkit run` starts one."
+            )
+        return found
+
+    def _here(self, container: ProcessContainer, path: PurePosixPath) -> Path:
+        if path.is_relative_to(APP_ROOT):
+            return container.root / path.relative_to(APP_ROOT)
+        return Path(path)
+
+    def _inside(self, container: ProcessContainer, path: PurePosixPath) -> Path:
+        """Return an existing path of the application root, as this machine has it."""
+        here = self._here(container, path)
+        if not here.is_relative_to(container.root) or ".." in here.parts:
+            raise Unsupported(
+                f"{path} is not in the application root; a process shares all else with this machine.",
+                hint=f"Use a path below {APP_ROOT}, or the file itself.",
+            )
+        if not here.exists():
+            raise FileNotFoundError(ENOENT, "not in the container", str(path))
+        return here
+
+    @staticmethod
+    def _say_what_is_not_applied(spec: RunSpec) -> None:
+        wanted = {"memory": spec.memory, "cpus": spec.cpus, "gpus": spec.gpus}
+        for name, value in {**wanted, "read_only": spec.read_only or None}.items():
+            if value is not None:
+                log.warning("run.%s=%s is not applied to a process.", name, value)
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one entry; nothing in an archive may lead out of `folder`."""
+    target = folder / member.name
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise Unsupported(f"{member.name} would be written outside {folder}.")
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    content = archive.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise Unsupported(f"{member.name} is neither a file nor a folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as fresh:
+        shutil.copyfileobj(content, fresh)
+    Path(fresh.name).chmod(member.mode & 0o777)
+    Path(fresh.name).replace(target)

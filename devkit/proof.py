@@ -1,0 +1,236 @@
+"""Step 3, attach: prove before F5 that breakpoints bind and that both sides have the same files.
+
+It does with the entry of launch.json what the editor will do with it, then leaves.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from devkit.dap import Breakpoint, Session
+from devkit.errors import AlreadyAttached, DebuggerUnreachable, MappingNotProved
+from devkit.wire import Message, ask
+
+
+@dataclass(frozen=True)
+class FileProof:
+    """What is known about one source file.
+
+    `remote` is None when no mapping covers the file, `line` when it has no code to stop at.
+    `message` says why it is not proved, and is empty when it is.
+    """
+
+    local: Path
+    remote: PurePosixPath | None
+    line: int | None
+    verified: bool
+    same_content: bool
+    message: str = ""
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether a breakpoint in this file will stop at the line that the editor shows."""
+        return self.verified and self.same_content
+
+
+@dataclass(frozen=True)
+class Proof:
+    """All files, and the client beside which they were looked at (None: devkit attached itself)."""
+
+    files: tuple[FileProof, ...]
+    beside: str | None = None
+
+
+def prove(
+    host: str,
+    port: int,
+    *,
+    entry: Mapping[str, Any],
+    root: Path,
+    files: Sequence[Path],
+    timeout_s: float = 30,
+) -> Proof:
+    """Prove each of `files` with the entry of launch.json, in the workspace `root`.
+
+    Raises:
+        MappingNotProved: the first file that is not, and why.
+        DebuggerUnreachable: no devkit runtime answers on the port.
+    """
+    proof = examine(host, port, entry=entry, root=root, files=files, timeout_s=timeout_s)
+    for file in proof.files:
+        if not file.is_proved:
+            raise MappingNotProved(file.message, hint=_hint(file))
+    return proof
+
+
+def examine(
+    host: str,
+    port: int,
+    *,
+    entry: Mapping[str, Any],
+    root: Path,
+    files: Sequence[Path],
+    timeout_s: float = 30,
+) -> Proof:
+    """Look at each of `files` as `prove` does, and return what was found, good or bad.
+
+    While a client is attached, its session stays as it is: the runtime is asked instead.
+    """
+    configuration = filled(entry, root)
+    known = [_known(_as_opened(file, root), configuration) for file in files]
+    seen = _runtime_view(host, port, known, timeout_s)
+    client = _client(ask(host, port, "devkit/status", {}, timeout_s=timeout_s))
+    bound: dict[Path, Message] = {}
+    if client is None:
+        try:
+            bound = _bound(host, port, configuration, known, timeout_s)
+        except AlreadyAttached:  # an editor was faster
+            client = _client(ask(host, port, "devkit/status", {}, timeout_s=timeout_s)) or "?"
+    judged = (
+        _judged(file, seen.get(str(file.remote), {}), bound.get(file.local)) for file in known
+    )
+    return Proof(tuple(judged), client)
+
+
+def filled(entry: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The entry with ${workspaceFolder} filled in, as the editor hands it to the debugger."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: value(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [value(inner) for inner in item]
+        return item.replace("${workspaceFolder}", str(root)) if isinstance(item, str) else item
+
+    return {key: value(item) for key, item in entry.items()}
+
+
+def first_line(source: bytes) -> int | None:
+    """The first line of a module that a breakpoint can stop at; None when it has no code.
+
+    Raises:
+        SyntaxError: it does not compile.
+    """
+    tree = ast.parse(source)
+    if not tree.body:
+        return None
+    code = compile(tree, "<source>", "exec", dont_inherit=True)
+    # Line 0 is where the interpreter enters a module.
+    return min(line for _, _, line in code.co_lines() if line)
+
+
+def _as_opened(file: Path, root: Path) -> Path:
+    """The name by which the editor knows a file, when the workspace was opened through a link."""
+    real = file.resolve()
+    if not file.is_relative_to(root) and real.is_relative_to(root.resolve()):
+        return root / real.relative_to(root.resolve())
+    return file
+
+
+def _known(local: Path, configuration: Mapping[str, Any]) -> FileProof:
+    """What can be said about a file before anybody is asked."""
+    start = FileProof(
+        local, _remote(local, configuration), None, verified=False, same_content=False
+    )
+    if start.remote is None:
+        return replace(start, message=f"No path mapping of the entry covers {local}.")
+    try:
+        return replace(start, line=first_line(local.read_bytes()))
+    except OSError as error:
+        return replace(start, message=f"{local} cannot be read: {error.strerror}.")
+    except (SyntaxError, ValueError) as error:
+        return replace(start, message=f"{local} does not compile: {error}.")
+
+
+def _remote(local: Path, configuration: Mapping[str, Any]) -> PurePosixPath | None:
+    """Translate as debugpy does: by the first mapping that fits."""
+    for mapping in configuration.get("pathMappings", []):
+        if local.is_relative_to(mapping["localRoot"]):
+            relative = local.relative_to(mapping["localRoot"]).as_posix()
+            return PurePosixPath(mapping["remoteRoot"]) / relative
+    return None
+
+
+def _runtime_view(
+    host: str, port: int, files: Sequence[FileProof], timeout_s: float
+) -> dict[str, Message]:
+    asked = [
+        {"path": str(file.remote), "lines": [file.line] if file.line else []}
+        for file in files
+        if not file.message
+    ]
+    body = ask(host, port, "devkit/verify", {"files": asked}, timeout_s=timeout_s)
+    answered = body.get("files")
+    if not isinstance(answered, list):
+        raise DebuggerUnreachable(
+            f"The runtime at {host}:{port} answered devkit/verify with nonsense."
+        )
+    return {str(item.get("path")): item for item in answered if isinstance(item, dict)}
+
+
+def _client(status: Message) -> str | None:
+    attached = status.get("attached")
+    return str(attached.get("client")) if isinstance(attached, dict) else None
+
+
+def _bound(
+    host: str,
+    port: int,
+    configuration: Mapping[str, Any],
+    files: Sequence[FileProof],
+    timeout_s: float,
+) -> dict[Path, Message]:
+    """Attach, set one breakpoint per file, see what becomes of it and leave, which unsets them."""
+    bound = {}
+    with Session.attach(host, port, configuration, timeout_s=timeout_s) as session:
+        for file in files:
+            if file.line and not file.message:
+                (bound[file.local],) = session.set_breakpoints(
+                    str(file.local), [Breakpoint(file.line)]
+                )
+        if not session.disconnect():
+            raise DebuggerUnreachable(
+                f"The debugger at {host}:{port} did not let go of devkit's own session.",
+                hint="`devkit reload` starts the worker again.",
+            )
+    return bound
+
+
+def _judged(file: FileProof, seen: Message, bound: Message | None) -> FileProof:
+    """Join what file, runtime and debugger say; the first thing wrong is the message."""
+    if file.message:
+        return file
+    if not seen.get("exists"):
+        missing = f"{file.local} is mapped to {file.remote}, which is not in the container."
+        return replace(file, message=missing)
+    local_hash = hashlib.sha256(file.local.read_bytes()).hexdigest()
+    same = seen.get("sha256") == local_hash
+    breakpoints = seen.get("breakpoints") or [{"verified": True}]
+    result = bound if bound is not None else breakpoints[0]
+    verified = bool(result.get("verified"))
+    message = ""
+    if not same:
+        message = (
+            f"{file.local} and {file.remote} in the container differ "
+            f"(sha256 {local_hash[:12]} and {str(seen.get('sha256'))[:12]}), "
+            "so breakpoints would stop at wrong lines."
+        )
+    elif not verified:
+        why = result.get("message") or "no reason given"
+        message = f"A breakpoint in {file.local}:{file.line} does not bind: {why}"
+    return replace(file, verified=verified, same_content=same, message=message)
+
+
+def _hint(file: FileProof) -> str:
+    if file.remote is None:
+        return "`devkit launch --write` writes the mappings again."
+    if file.verified and not file.same_content:
+        return (
+            "`devkit update` packages the files again; `devkit sync status` says what is pending."
+        )
+    return "`devkit diagnose` compares the paths of both sides."

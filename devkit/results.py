@@ -1,0 +1,113 @@
+"""What the steps came to, as values that become JSON; `devkit debug --json` is a contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devkit.errors import DevkitError
+from devkit.running import Address
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """An image that is ready to run."""
+
+    image: str
+    id: str
+    reused: bool
+    package_s: float
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container that runs, and how long its making took."""
+
+    service: str
+    container: str
+    image: str
+    engine: str
+    score_uri: str
+    debug: Address | None
+    package_s: float
+    start_s: float
+    init_s: float | None
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A local folder, its place in the container, and whether breakpoints were proved to bind."""
+
+    local: str
+    remote: str
+    verified: bool
+
+
+@dataclass(frozen=True)
+class Debugging:
+    """A service that an editor can attach to; `error` is why it does not serve yet."""
+
+    running: Running
+    mappings: tuple[Mapping, ...]
+    launch_json: Path | None
+    attach_s: float | None
+    attached: str | None = None
+    error: DevkitError | None = None
+    problem_line: str | None = None
+
+    def contract(self) -> dict[str, Any]:
+        """Return the object that `devkit debug --json` prints; the VS Code extension reads it."""
+        running = self.running
+        return {
+            "container": running.container,
+            "image": running.image,
+            "engine": running.engine,
+            "score_uri": running.score_uri,
+            "debug": running.debug,
+            "mappings": self.mappings,
+            "launch_json": self.launch_json,
+            "timings": {
+                "package_s": round(running.package_s, 3),
+                "start_s": round(running.start_s, 3),
+                "init_s": None if running.init_s is None else round(running.init_s, 3),
+                "attach_s": None if self.attach_s is None else round(self.attach_s, 3),
+            },
+        }
+
+    def __str__(self) -> str:
+        debug = self.running.debug
+        lines = [f"Scoring    {self.running.score_uri}"]
+        if debug:
+            lines.append(f"Debugger   {debug.host}:{debug.port}")
+        if self.attached:
+            lines.append(f"{self.attached} is attached already.")
+        elif self.launch_json:
+            lines.append('Press F5 in VS Code ("devkit: attach").')
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What `devkit launch` did or would do."""
+
+    changed: tuple[Path, ...]
+    up_to_date: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What `devkit delete` takes away."""
+
+    service: str
+    container: str | None
+    network: str
+    launch_root: Path | None
+
+    def __str__(self) -> str:
+        parts = [f"the container {self.container}"] if self.container else []
+        parts.append(f"the network {self.network}")
+        if self.launch_root:
+            parts.append(f"devkit's entries in {self.launch_root / '.vscode'}")
+        return ", ".join(parts)

@@ -1,0 +1,128 @@
+"""The container that runs stays when a new one would differ in source files only: then those move.
+
+F5 runs `devkit debug --detach` each time; it must find the service as it was started, and at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from devkit import contract, fingerprint, wire
+from devkit import service as scoring
+from devkit.config import Workspace, overridden
+from devkit.engine import BuildSpec, Container, Engine, RunSpec
+from devkit.errors import DebuggerUnreachable
+from devkit.image import Plan
+from devkit.running import RunningService
+
+LABEL_FRAME = "devkit.frame-hash"
+LABEL_OPTIONS = "devkit.options"
+
+# Where a build context holds the source directory; see image.py.
+_SOURCE = PurePosixPath("app")
+_TIMEOUT_S = 5
+# A reload begins some ten milliseconds after the write; a file that nobody imported brings none.
+_NOTICED_S = 0.5
+
+
+def frame(engine: Engine, plan: Plan, run: RunSpec) -> str:
+    """Hash all that decides a container, but the source files in it."""
+    base = engine.image(plan.base.image)
+    rest = tuple(file for file in plan.spec.context if not file.path.is_relative_to(_SOURCE))
+    image = fingerprint.of(replace(plan.spec, context=rest), base_id=base.id if base else None)
+    started = {**asdict(run), "labels": None, "image": str(run.image)}
+    return hashlib.sha256(f"{image}{json.dumps(started, default=str)}".encode()).hexdigest()
+
+
+def given_options(workspace: Workspace) -> dict[str, Any]:
+    """Return the configuration keys that came from the command line."""
+    values = workspace.config.model_dump(mode="json")
+    keys = [key for key, origin in workspace.origins.items() if origin.startswith("--")]
+    return {key: _at(values, key) for key in keys if key != "service"}
+
+
+def remembered_options(
+    workspace: Workspace, container: Container
+) -> tuple[Workspace, dict[str, Any]]:
+    """Return the workspace with the options of a container, and its start options."""
+    said = json.loads(container.labels.get(LABEL_OPTIONS, "{}"))
+    origin = f"the running container {container.name}"
+    # It may have been named with --service, and found as the one of this workspace.
+    values = {"service": container.labels[contract.LABEL_SERVICE], **said.get("config", {})}
+    return overridden(workspace, values, origin), said.get("start", {})
+
+
+def labels(
+    workspace: Workspace, start: Mapping[str, Any], plan: Plan, frame: str
+) -> dict[str, str]:
+    """Return what a container's labels say for the functions here, and its layout."""
+    said = {"config": given_options(workspace), "start": start}
+    return {
+        LABEL_FRAME: frame,
+        LABEL_OPTIONS: json.dumps(said, ensure_ascii=False),
+        contract.LABEL_LAYOUT: json.dumps(plan.layout, ensure_ascii=False),
+    }
+
+
+def source_files(spec: BuildSpec) -> dict[PurePosixPath, Path]:
+    """Return the files of the source directory, by their place in the container."""
+    return {
+        contract.APP_ROOT / file.path.relative_to(_SOURCE): file.content
+        for file in spec.context
+        if file.path.is_relative_to(_SOURCE) and isinstance(file.content, Path)
+    }
+
+
+def moved(running: RunningService, files: Mapping[PurePosixPath, Path], owner: str) -> int | None:
+    """Bring files that differ into the container; return how many, None if nobody answers."""
+    address = running.debug
+    if address is None:
+        return None
+    question = {"files": [{"path": str(remote), "lines": []} for remote in files]}
+    try:
+        answer = wire.ask(
+            address.host, address.port, "devkit/verify", question, timeout_s=_TIMEOUT_S
+        )
+    except DebuggerUnreachable:
+        return None
+    there = {item.get("path"): item.get("sha256") for item in answer.get("files", [])}
+    stale = {
+        remote: local
+        for remote, local in files.items()
+        if there.get(str(remote)) != hashlib.sha256(local.read_bytes()).hexdigest()
+    }
+    if stale:
+        before = scoring.status(address.host, address.port).generation
+        tar = io.BytesIO(_tar(stale, owner))
+        running.engine.archive_in(running.container.id, contract.APP_ROOT, tar)
+        noticed = {"timeout_s": _NOTICED_S, "generation": before + 1}
+        wire.ask(address.host, address.port, "devkit/wait", noticed, timeout_s=_TIMEOUT_S)
+    return len(stale)
+
+
+def _tar(files: Mapping[PurePosixPath, Path], owner: str) -> bytes:
+    uid, _, gid = owner.partition(":")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for remote, local in files.items():
+            content = local.read_bytes()
+            info = tarfile.TarInfo(str(remote.relative_to(contract.APP_ROOT)))
+            info.size = len(content)
+            info.mode = 0o755 if local.stat().st_mode & 0o111 else 0o644
+            info.mtime = local.stat().st_mtime
+            info.uid, info.gid = int(uid), int(gid or uid)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _at(values: Mapping[str, Any], key: str) -> Any:
+    for step in key.split("."):
+        values = values[step]
+    return values

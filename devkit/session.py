@@ -1,0 +1,275 @@
+"""The steps in order, on an engine that is picked here: package -> run -> attach -> follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, Self
+
+from devkit import (
+    attach,
+    contract,
+    environment,
+    image,
+    launch,
+    reuse,
+)
+from devkit import container as step_run
+from devkit.config import Workspace
+from devkit.engine import Engine, Image, Progress
+from devkit.engines import connect
+from devkit.errors import EngineError, InitFailed, NoService
+from devkit.results import Debugging, Deletion, Launch, Packaged, Running
+from devkit.running import Address, RunningService, found, placements
+from devkit.service import Status as RuntimeStatus
+from devkit.start import BuildOptions, StartOptions, Up, kept, packaged, planned, run_spec, started
+
+
+class Session:
+    """One workspace on one engine; the engine is connected to when first needed."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        progress: Progress,
+        kind: str | None = None,
+        host: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.progress = progress
+        self._choice = (kind, host, context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that was chosen, else the one that answers."""
+        kind, host, context = self._choice
+        return connect(kind, host=host, context=context)
+
+    def service(self) -> RunningService:
+        """Find the service's container.
+
+        Raises:
+            NoService: there is none.
+        """
+        return found(self.engine, self.workspace)
+
+    def plan(self, build: BuildOptions) -> image.Plan:
+        """Decide the build; no engine is asked."""
+        return planned(self.workspace, build)
+
+    def package(self, build: BuildOptions) -> Packaged:
+        """Make the image, or find that the engine has it already."""
+        return packaged(self.engine, self.workspace, build, progress=self.progress)
+
+    def bootstrap(self, *, python: str | None, tag: str | None) -> Image:
+        """Make a base image out of Debian packages."""
+        from devkit import base
+
+        python = python or environment.read(self.workspace).python
+        return base.bootstrap(self.engine, python=python, tag=tag, progress=self.progress)
+
+    def run(self, build: BuildOptions, start: StartOptions) -> Running:
+        """Package, start, and wait until init() is through.
+
+        Raises:
+            InitFailed: init() raised; the container stays, and the next edit heals it.
+        """
+        up = started(self.engine, self.workspace, build, start, progress=self.progress)
+        waits = start.debug and self.workspace.config.debug.wait_for_client
+        return self._described(up, None if waits else up.running.ready())
+
+    def debug(
+        self, build: BuildOptions, start: StartOptions, *, write: bool = True, prove: bool = True
+    ) -> Debugging:
+        """Package, start, write launch.json, and prove that an editor can attach.
+
+        A failed init() is the result's `error`, not raised: the next edit heals it.
+        """
+        start = self._remembered(start)
+        how = (self.engine, self.workspace, build, start)
+        up = kept(*how, progress=self.progress) or started(*how, progress=self.progress)
+        target, files = self._target(up.plan, up.running)
+        with ThreadPoolExecutor(1) as beside:
+            # Beside the waiting: parsing JSON with comments takes its time.
+            writing = beside.submit(self._written, target) if write else None
+            status, error = self._initialised(up.running)
+            began = time.monotonic()
+            mappings, attached = attach.unproved(target.mappings), None
+            if prove and status is not None:
+                mappings, attached = attach.proved(
+                    self.workspace, target, files, progress=self.progress
+                )
+            attach_s = time.monotonic() - began
+            launch_json = writing.result() if writing else None
+        return Debugging(
+            running=self._described(up, status),
+            mappings=mappings,
+            launch_json=launch_json,
+            attach_s=attach_s if prove and status is not None else None,
+            attached=attached,
+            error=error,
+            problem_line=self._problem_line(error) if error else None,
+        )
+
+    def dry_run(self, build: BuildOptions, start: StartOptions) -> tuple[dict[str, Any], str]:
+        """Return what `run` and `debug` would do, as data and as text."""
+        plan, spec = self.plan(build), run_spec(self.workspace, start)
+        ports = {binding.container_port: binding.host_port or "auto" for binding in spec.ports}
+        text = f"Would build {plan.spec.tag} from {plan.base.image}, {len(plan.spec.context)} files"
+        published = ", ".join(f"{spec_port} -> {port}" for spec_port, port in ports.items())
+        text += f"\nWould start the container {spec.name}, ports {published} on {start.bind}"
+        said = {"image": str(plan.spec.tag), "container": spec.name, "ports": ports}
+        return {"would": said}, text
+
+    def follow(self, *, show: Callable[[str], None]) -> None:
+        """Follow the log, and bring saved files into the container, until it ends.
+
+        A container that takes the place of the one followed is followed next.
+
+        Raises:
+            ContainerDied: it ended by itself, and how.
+        """
+        running = self.service()
+        while True:
+            with self._pushing(running):
+                for line in running.logs(follow=True):
+                    show(line)
+            successor = step_run.find(self.engine, service=running.name)
+            if successor is None or successor.id == running.container.id:
+                running.alive()
+                return
+            running = RunningService(self.engine, successor)
+
+    def stop(self) -> str:
+        """Stop the service's container and return its name."""
+        return step_run.stop(self.engine, self.service().name).name
+
+    def deletion(self, *, with_launch: bool) -> Deletion:
+        """Decide what `delete` takes away."""
+        name, root, container = self.workspace.config.service, self.workspace.root, None
+        with suppress(NoService):
+            running = self.service()
+            name, root, container = running.name, running.root, running.container.name
+        return Deletion(name, container, step_run.network_name(name), root if with_launch else None)
+
+    def delete(self, plan: Deletion) -> None:
+        """Remove what `deletion` decided; what is gone already is no error."""
+        step_run.delete(self.engine, plan.service)
+        if plan.launch_root is not None:
+            attach.removed(plan.launch_root)
+
+    def launch_files(self, action: str) -> Launch:
+        """Write, print, check or remove devkit's entries; ports and mappings as they are now."""
+        root = self.workspace.root
+        if action == "remove":
+            return attach.removed(root)
+        running = None
+        with suppress(EngineError, NoService):  # without an engine, what is configured counts
+            running = self.service()
+        running = running if running and running.debug else None
+        target, _ = self._target(self.plan(BuildOptions()), running)
+        return attach.written(root, target, action)
+
+    def _remembered(self, start: StartOptions) -> StartOptions:
+        """Take over the options of the container that runs, where none are given now."""
+        if reuse.given_options(self.workspace) or start != StartOptions():
+            return start
+        try:
+            container = self.service().container
+        except NoService:
+            return start
+        if not container.is_running:
+            return start
+        self.workspace, said = reuse.remembered_options(self.workspace, container)
+        return replace(start, **said)
+
+    def _initialised(
+        self, running: RunningService
+    ) -> tuple[RuntimeStatus | None, InitFailed | None]:
+        """Wait for init(). Neither: who wants to stop in it attaches first, which ends the wait."""
+        if self.workspace.config.debug.wait_for_client:
+            return None, None
+        try:
+            return running.ready(), None
+        except InitFailed as failed:
+            return None, failed
+
+    def _written(self, target: attach.Target) -> Path:
+        attach.written(self.workspace.root, target, "write")
+        return self.workspace.root / ".vscode" / "launch.json"
+
+    def _described(self, up: Up, status: RuntimeStatus | None) -> Running:
+        running = up.running
+        init_ms = status.init_ms if status else None
+        return Running(
+            service=running.name,
+            container=running.container.name,
+            image=running.container.image,
+            engine=self.engine.name,
+            score_uri=running.score_uri or "",
+            debug=running.debug,
+            package_s=up.package_s,
+            start_s=up.start_s,
+            init_s=None if init_ms is None else init_ms / 1000,
+        )
+
+    def _target(
+        self, plan: image.Plan, running: RunningService | None
+    ) -> tuple[attach.Target, list[Path]]:
+        """Return what an editor attaches to, a service or what is configured, and its sources."""
+        files = [file for file in reuse.source_files(plan.spec).values() if file.suffix == ".py"]
+        if running:
+            address, mappings = running.debug_address(), running.mappings
+        else:
+            port = self.workspace.config.ports.debug
+            address = Address("127.0.0.1", port if isinstance(port, int) else contract.DEBUG_PORT)
+            mappings = placements(self.workspace.root, plan.layout)
+        return attach.target(self.workspace, address, mappings, files), files
+
+    @contextmanager
+    def _pushing(self, running: RunningService) -> Iterator[None]:
+        """Bring saved files into the container meanwhile."""
+        stop = Event()
+        from devkit.sync import push  # watchdog is for those who follow
+
+        thread = Thread(
+            target=push.follow,
+            args=(self.engine, running.container.id, running.mappings),
+            kwargs={"stop": stop, "progress": self.progress},
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=5)
+
+    def _problem_line(self, error: InitFailed) -> str:
+        """Say an error as the editor's task lists it under Problems."""
+        if error.file is None:
+            return launch.problem(error.message)
+        file, root = Path(error.file), self.workspace.root
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else error.file
+        return launch.problem(error.message, file=name, line=error.line or 1)

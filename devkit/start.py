@@ -1,0 +1,115 @@
+"""Steps 1 and 2 together: from a configuration to a container that runs, made anew or kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+from devkit import container as step_run
+from devkit import entry_script, environment, image, network, reuse
+from devkit.config import Workspace
+from devkit.engine import Engine, Progress, RunSpec, Tag
+from devkit.results import Packaged
+from devkit.running import RunningService
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What is said per build and never stands in devkit.yaml."""
+
+    no_cache: bool = False
+    pull: bool = False
+    platform: str | None = None
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What is said per start and never stands in devkit.yaml."""
+
+    bind: str = "127.0.0.1"
+    allow_remote_debug: bool = False
+    debug: bool = True
+
+
+@dataclass(frozen=True)
+class Up:
+    """A container that runs, the plan that it follows, and how long it took."""
+
+    running: RunningService
+    plan: image.Plan
+    package_s: float
+    start_s: float
+
+
+def planned(workspace: Workspace, build: BuildOptions) -> image.Plan:
+    """Decide the build; no engine is asked."""
+    entry_script.check(workspace)
+    wanted = environment.read(workspace)
+    reach = network.found(workspace, wanted.wants)
+    return image.plan(workspace, wanted, reach, platform=build.platform)
+
+
+def run_spec(workspace: Workspace, start: StartOptions) -> RunSpec:
+    """Decide the start; no engine is asked."""
+    return step_run.run_spec(
+        workspace.config,
+        Tag.parse(workspace.config.image.tag),
+        workspace_root=workspace.root,
+        options=step_run.RunOptions(**asdict(start)),
+    )
+
+
+def packaged(
+    engine: Engine, workspace: Workspace, build: BuildOptions, *, progress: Progress
+) -> Packaged:
+    """Make the image, or find that the engine has it already."""
+    made = image.package(engine, workspace, progress=progress, **asdict(build))
+    if not made.reused:
+        for note in made.notes:
+            progress(note)
+    return Packaged(str(made.tag), made.image.id, made.reused, made.seconds)
+
+
+def started(
+    engine: Engine,
+    workspace: Workspace,
+    build: BuildOptions,
+    start: StartOptions,
+    *,
+    progress: Progress,
+) -> Up:
+    """Package and start; the service's container of before is replaced."""
+    # Decided first: an address or an env file that will not do is told before any build.
+    plan, spec = planned(workspace, build), run_spec(workspace, start)
+    made = packaged(engine, workspace, build, progress=progress)
+    began = time.monotonic()
+    frame = reuse.frame(engine, plan, spec)
+    labels = reuse.labels(workspace, asdict(start), plan, frame)
+    spec = replace(spec, labels={**spec.labels, **labels})
+    container = step_run.start(engine, spec, progress=progress)
+    running = RunningService(engine, container)
+    return Up(running, plan, made.package_s, time.monotonic() - began)
+
+
+def kept(
+    engine: Engine,
+    workspace: Workspace,
+    build: BuildOptions,
+    start: StartOptions,
+    *,
+    progress: Progress,
+) -> Up | None:
+    """Keep the container that runs if only source files differ, and move those; else None."""
+    began = time.monotonic()
+    container = step_run.find(engine, service=workspace.config.service)
+    if container is None or not container.is_running or build.no_cache or build.pull:
+        return None
+    plan, spec = planned(workspace, build), run_spec(workspace, start)
+    if container.labels.get(reuse.LABEL_FRAME) != reuse.frame(engine, plan, spec):
+        return None
+    running = RunningService(engine, container)
+    count = reuse.moved(running, reuse.source_files(plan.spec), str(workspace.config.run.user))
+    if count is None:
+        return None
+    progress(f"Kept {container.name}, which runs; files brought up to date: {count}")
+    return Up(running, plan, time.monotonic() - began, 0.0)

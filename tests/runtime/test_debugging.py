@@ -1,0 +1,319 @@
+"""What an editor sees: one session, the right lines, whatever the workers do."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from devkit import dap
+from devkit.errors import AlreadyAttached
+from tests.running import LOCAL, SCORE, Service, stopped, until
+from tests.runtime.conftest import Start
+
+TOTAL = "total = sum"
+
+
+def test_a_breakpoint_in_run_stops_there_with_the_locals_and_the_request_is_answered_after(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    assert (stop.path, stop.line, stop.function) == (
+        f"{LOCAL}/score.py",
+        service.line(TOTAL),
+        "run",
+    )
+    values = session.variables(session.scopes(stop.frame)["Locals"])
+    assert values["data"] == "[1, 2]"
+    assert session.evaluate("len(data) + VERSION", stop.frame) == "3"
+    session.resume(stop.thread)
+    assert request.reply().json == {"version": 1, "answer": 6}
+
+
+def test_a_breakpoint_in_a_helper_stops_there(service: Service) -> None:
+    session = service.attach({"helper.py": [2]})
+    request = service.later()
+    stop = stopped(session)
+    assert (stop.path, stop.line, stop.function) == (f"{LOCAL}/helper.py", 2, "double")
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_breakpoint_in_init_stops_at_the_next_reload(service: Service) -> None:
+    session = service.attach({"score.py": [service.line("model = 10")]})
+    version = service.bump()
+    stop = stopped(session)
+    assert (stop.function, stop.line) == ("init", service.line("model = 10"))
+    session.resume(stop.thread)
+    assert service.request().json["version"] == version
+
+
+def test_waiting_for_a_client_stops_in_init_at_the_first_start(start: Start) -> None:
+    service = start(env={"DEVKIT_WAIT_FOR_CLIENT": "1"}, wait=False)
+    until(lambda: "waiting for a client" in service.log())
+    session = service.attach({"score.py": [service.line("model = 10")]})
+    stop = stopped(session)
+    assert stop.function == "init"
+    session.resume(stop.thread)
+    assert service.request().json["version"] == 1
+
+
+def test_a_conditional_breakpoint_stops_only_where_its_condition_holds(service: Service) -> None:
+    session = service.attach(
+        {"score.py": [dap.Breakpoint(service.line("answer = "), condition="total > 5")]}
+    )
+    assert service.request(body=b'{"data": [1]}').json["answer"] == 2
+    request = service.later(body=b'{"data": [9]}')
+    stop = stopped(session)
+    assert session.evaluate("total", stop.frame) == "9"
+    session.resume(stop.thread)
+    assert request.reply().json["answer"] == 18
+
+
+def test_an_exception_of_run_stops_at_the_raising_line(service: Service) -> None:
+    session = service.attach(exceptions=("userUnhandled",))
+    request = service.later(body=b'{"wrong": 1}')
+    stop = stopped(session)
+    assert (stop.reason, stop.line) == ("exception", service.line('["data"]'))
+    session.resume(stop.thread)
+    reply = request.reply()
+    assert reply.status == 502
+    assert reply.json["error"]["type"] == "KeyError"
+
+
+def test_exception_filters_survive_a_reload(service: Service) -> None:
+    session = service.attach(exceptions=("userUnhandled",))
+    service.bump()
+    service.settled(generation=2)
+    request = service.later(body=b'{"wrong": 1}')
+    stop = stopped(session)
+    assert stop.line == service.line('["data"]')
+    session.resume(stop.thread)
+    assert request.reply().status == 502
+
+
+def test_edits_that_move_a_breakpoint_stop_at_the_right_line_at_once_every_time(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    for turn in range(20):
+        added = "# one more line\n"
+        version = service.bump(
+            lambda text, turn=turn: added + text if turn % 2 == 0 else text.replace(added, "", 1)
+        )
+        request = service.later()
+        stop = stopped(session)
+        assert stop.line == service.line(TOTAL), f"turn {turn}"
+        assert session.evaluate("VERSION", stop.frame) == str(version)
+        session.resume(stop.thread)
+        assert request.reply().json["version"] == version
+
+
+def test_lines_that_the_editor_sends_before_the_edit_arrives_are_not_moved_again(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    new_line = service.line(TOTAL) + 1
+    session.request(
+        "setBreakpoints",
+        {
+            "source": {"path": f"{LOCAL}/score.py"},
+            "breakpoints": [{"line": new_line}],
+            "sourceModified": True,
+        },
+    )
+    service.bump(lambda text: "# one more line\n" + text)
+    request = service.later()
+    stop = stopped(session)
+    assert stop.line == service.line(TOTAL) == new_line
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_breakpoint_in_a_function_added_by_an_edit_stops(service: Service) -> None:
+    session = service.attach()
+    service.edit("helper.py", lambda text: text + "\n\ndef triple(value):\n    return value * 3\n")
+    service.bump(lambda text: text.replace("helper.double", "helper.triple"))
+    line = service.line("value * 3", "helper.py")
+    session.set_breakpoints(f"{LOCAL}/helper.py", [dap.Breakpoint(line)])
+    request = service.later()
+    stop = stopped(session)
+    assert (stop.function, stop.line) == ("triple", line)
+    session.resume(stop.thread)
+    assert request.reply().json["answer"] == 9
+
+
+def test_a_reload_while_paused_answers_the_request_and_the_session_goes_on(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    first = stopped(session)
+    version = service.bump()
+    assert request.reply().status == 503
+    continued = session.wait_for("continued")
+    assert continued.body["threadId"] == first.thread
+    again = service.later()
+    stop = stopped(session)
+    assert stop.thread != first.thread
+    session.resume(stop.thread)
+    assert again.reply().json["version"] == version
+
+
+def test_the_editor_sees_one_thread_of_one_program_and_no_subprocess(service: Service) -> None:
+    session = service.attach()
+    for _ in range(3):
+        service.bump()
+        assert service.request().status == 200
+    assert list(session.threads().values()) == ["MainThread"]
+    assert session.children == []
+
+
+def test_one_disconnect_detaches_and_the_next_attach_works(service: Service) -> None:
+    for _ in range(3):
+        session = service.attach({"score.py": [service.line(TOTAL)]})
+        request = service.later()
+        stop = stopped(session)
+        session.resume(stop.thread)
+        assert request.reply().status == 200
+        assert session.disconnect()
+        assert service.ask("devkit/status")["attached"] is None
+        assert service.request().status == 200
+
+
+def test_disconnecting_while_paused_lets_the_request_be_answered(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stopped(session)
+    session.disconnect()
+    assert request.reply().status == 200
+
+
+def test_a_lost_connection_while_paused_lets_the_request_be_answered_and_the_next_attach_works(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stopped(session)
+    session._dialogue._channel.close()
+    assert request.reply().status == 200
+    again = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(again)
+    again.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_window_reload_that_disconnects_and_closes_at_once_leaves_the_way_free(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stopped(session)
+    session._dialogue._channel.request("disconnect", {"terminateDebuggee": False})
+    session._dialogue._channel.close()
+    assert request.reply().status == 200
+    again = service.attach({"score.py": [service.line(TOTAL)]})
+    assert list(again.threads().values()) == ["MainThread"]
+
+
+def test_a_second_client_is_told_who_is_attached_and_the_first_is_undisturbed(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    with pytest.raises(AlreadyAttached, match="Visual Studio Code is already attached"):
+        service.attach()
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_devkits_own_questions_are_answered_beside_an_attached_editor(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    status = service.ask("devkit/status")
+    assert (status["state"], status["attached"]["client"]) == ("paused", "Visual Studio Code")
+    path = f"{service.remote_source}/score.py"
+    wanted = {"files": [{"path": path, "lines": [service.line(TOTAL), 2]}]}
+    checked = service.ask("devkit/verify", wanted)["files"][0]
+    assert [item["verified"] for item in checked["breakpoints"]] == [True, False]
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_questions_tell_nothing_of_files_outside_the_service(service: Service) -> None:
+    answer = service.ask("devkit/verify", {"files": [{"path": "/etc/passwd", "lines": [1]}]})
+    assert answer["files"][0]["exists"] is False
+    assert answer["files"][0]["sha256"] is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"Content-Length: 100\r\n\r\n{",
+        b"Content-Length: 99999999999\r\n\r\n",
+        b"Content-Length: 4\r\n\r\nnull",
+        b"Content-Length: 2\r\n\r\n{}",
+        b"\x16\x03\x01" + b"x" * 20000,
+    ],
+    ids=["bare connect", "http", "half", "huge", "no object", "empty", "tls"],
+)
+def test_a_stranger_on_the_port_harms_nothing(service: Service, data: bytes) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.debug_port)) as stranger:
+            stranger.sendall(data)
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+    assert "internal error" not in service.log()
+
+
+def test_stepping_goes_from_line_to_line(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    session.next(stop.thread)
+    stop = stopped(session)
+    assert (stop.reason, stop.line) == ("step", service.line("answer = "))
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_killed_worker_is_replaced_and_the_session_goes_on(service: Service) -> None:
+    import os
+    import signal
+
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    os.kill(service.ask("devkit/status")["pid"], signal.SIGKILL)
+    until(lambda: "ended by itself" in service.log())
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_process_that_the_users_code_starts_is_offered_to_the_editor(start: Start) -> None:
+    files = {
+        "helper.py": "def double(value):\n    result = value * 2\n    return result\n",
+        "score.py": SCORE.replace("import helper", "import helper\nimport multiprocessing").replace(
+            "    answer = helper.double(total)",
+            "    with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+            "        answer = pool.map(helper.double, [total])[0]",
+        ),
+    }
+    service = start(files=files)
+    session = service.attach({"helper.py": [2]})
+    request = service.later()
+    stop_event = session.wait_for("stopped", timeout_s=30)
+    child = stop_event.session
+    assert child in session.children
+    child.resume(int(stop_event.body["threadId"]))
+    assert request.reply().json["answer"] == 6

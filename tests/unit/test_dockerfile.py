@@ -1,0 +1,149 @@
+"""The text of the Dockerfile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devkit import dockerfile, environment, image, network
+from devkit.config import Workspace, load
+from devkit.errors import BadValue
+
+OWN = "FROM debian:13 AS tools\nRUN true\nFROM python:3.12-slim\nRUN touch /mine\n"
+
+
+def workspace(root: Path, **overrides: Any) -> Workspace:
+    (root / "score.py").write_text("def init(): pass\ndef run(d): pass\n")
+    keys = {key.replace("__", "."): value for key, value in overrides.items()}
+    return load(root, overrides=keys, environ={})
+
+
+def base(root: Path, chosen: str | None = None, **overrides: Any) -> dockerfile.Base:
+    return dockerfile.base(workspace(root, **overrides), chosen, default="python:3.13-slim")
+
+
+def rendered(
+    found: Workspace, environ: dict[str, str] | None = None, *, buildkit: bool = False
+) -> str:
+    quiet = {"PIP_CONFIG_FILE": os.devnull, "HOME": "/nowhere"} | (environ or {})
+    wanted = environment.read(found)
+    reach = network.found(found, wanted.wants, environ=quiet)
+    spec = image.plan(found, wanted, reach).spec
+    return (buildkit and spec.buildkit_dockerfile) or spec.dockerfile
+
+
+def last_stage(text: str) -> str:
+    return text.rpartition("FROM devkit-system\n")[2]
+
+
+def test_the_base_is_the_option_then_the_configuration_then_the_default(tmp_path: Path) -> None:
+    assert base(tmp_path).text == "FROM python:3.13-slim AS devkit-base"
+    assert base(tmp_path, image__base="mine:1").image == "mine:1"
+    assert base(tmp_path, "other:2", image__base="mine:1").image == "other:2"
+    assert base(tmp_path, "other:2", image__dockerfile=OWN).image == "other:2"
+
+
+def test_an_own_dockerfile_takes_the_place_of_the_base(tmp_path: Path) -> None:
+    found = base(tmp_path, image__dockerfile=OWN)
+    assert found.text == (
+        "FROM debian:13 AS tools\nRUN true\nFROM python:3.12-slim AS devkit-base\nRUN touch /mine"
+    )
+    assert (found.image, found.is_whole) == ("debian:13", False)
+
+
+def test_an_own_dockerfile_may_be_a_file_and_name_its_last_stage(tmp_path: Path) -> None:
+    (tmp_path / "Base.Dockerfile").write_text("from a:1 as last\nRUN true\n")
+    found = base(tmp_path, image__dockerfile="Base.Dockerfile")
+    assert found.text == "from a:1 as last\nRUN true\n\nFROM last AS devkit-base"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FROM a:1\nRUN true\nCOPY x /x\n", r"image.dockerfile:3: COPY cannot take files"),
+        ("FROM a:1\nADD x.tar /x\n", r"image.dockerfile:2: ADD cannot take files"),
+        ("RUN true\nRUN false\n", r"image.dockerfile has no FROM"),
+        ("gone.Dockerfile", r"names gone.Dockerfile, which is not there"),
+    ],
+)
+def test_an_own_dockerfile_that_cannot_work_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(BadValue, match=message):
+        base(tmp_path, image__dockerfile=text)
+
+
+def test_copies_between_stages_and_downloads_are_allowed(tmp_path: Path) -> None:
+    text = "FROM a:1 AS x\nFROM b:1\nCOPY --from=x /a /a\nADD https://h.test/f /f\n"
+    assert base(tmp_path, image__dockerfile=text).image == "a:1"
+
+
+def test_a_base_that_is_no_image_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="not the name of an image"):
+        base(tmp_path, "a:1\nRUN evil")
+
+
+def test_the_source_is_the_last_layer_and_models_come_before(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").touch()
+    found = workspace(tmp_path, models=[{"name": "m", "path": "m.pkl"}])
+    lines = last_stage(rendered(found)).splitlines()
+    copies = [line.split()[-2] for line in lines if line.startswith("COPY")]
+    assert copies == ["/opt/env", "runtime/", "models/", "app/"]
+    assert lines[-1].endswith("app/ /var/azureml-app/")
+
+
+def test_certificates_and_settings_are_only_in_the_stage_that_installs(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("CA")
+    environ = {"PIP_CERT": str(tmp_path / "ca.pem"), "PIP_INDEX_URL": "https://a.test/s"}
+    text = rendered(workspace(tmp_path), environ)
+    first, install = text.split("FROM devkit-system AS devkit-environment")
+    assert "ARG PIP_INDEX_URL" in install
+    assert "a.test" not in text
+    for part in (first, last_stage(text)):
+        assert not any(word in part for word in ("ca.pem", "PIP_", "UV_", "ARG "))
+
+
+def test_cache_and_secret_mounts_are_only_for_buildkit(tmp_path: Path) -> None:
+    environ = {"PIP_INDEX_URL": "https://me:hush@a.test/s"}
+    found = workspace(tmp_path)
+    plain, buildkit = rendered(found, environ), rendered(found, environ, buildkit=True)
+    assert "--mount" not in plain
+    assert buildkit.count("--mount=type=secret,id=devkit-index") == 2
+    assert "--mount=type=cache" in buildkit
+    assert "hush" not in plain + buildkit
+
+
+def test_names_with_spaces_quotes_and_dollars_stay_what_they_are(tmp_path: Path) -> None:
+    root = tmp_path / 'mein "Dienst" $ü'
+    root.mkdir()
+    text = rendered(workspace(root))
+    assert r'AZUREML_SOURCE_DIRECTORY="mein \"Dienst\" \$ü"' in text
+    assert r'AZUREML_ENTRY_SCRIPT="mein \"Dienst\" \$ü/score.py"' in text
+
+
+@pytest.mark.parametrize(
+    ("user", "line"),
+    [
+        (1000, "USER 1000:1000"),
+        ("1234:56", "USER 1234:56"),
+        ("root", "USER 0:0"),
+        ("7", "USER 7:7"),
+    ],
+)
+def test_the_user_is_a_number(tmp_path: Path, user: int | str, line: str) -> None:
+    assert line in rendered(workspace(tmp_path, run__user=user)).splitlines()
+
+
+def test_a_user_name_or_a_strange_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="run.user"):
+        rendered(workspace(tmp_path, run__user="alice"))
+    with pytest.raises(BadValue, match="image.apt"):
+        rendered(workspace(tmp_path, image__apt=["gcc; rm -rf /"]))
+
+
+def test_debian_packages_are_installed_with_the_editor(tmp_path: Path) -> None:
+    text = rendered(workspace(tmp_path, image__apt=["libgomp1", "gcc=4:12.2.0-3"]))
+    assert "install vim libgomp1 gcc=4:12.2.0-3" in text
