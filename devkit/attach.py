@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devkit import launch, proof, results
+from devkit import contract, launch, proof, results
 from devkit.config import Workspace
 from devkit.engine import Placement, Progress
 from devkit.errors import MappingNotProved
@@ -19,17 +19,31 @@ _MOST_PROVED = 200
 
 @dataclass(frozen=True)
 class Target:
-    """What an editor attaches to, and the entry of launch.json that it does it with."""
+    """What an editor attaches to; its entry in launch.json, and its task in tasks.json."""
 
     address: Address
     mappings: tuple[Placement, ...]
-    entry: Mapping[str, Any]
+    entry: dict[str, Any]
+    task: dict[str, Any]
 
 
 def target(
-    workspace: Workspace, address: Address, mappings: Iterable[Placement], files: Sequence[Path]
+    workspace: Workspace,
+    address: Address,
+    mappings: Iterable[Placement],
+    *,
+    files: Sequence[Path],
+    arguments: Sequence[str],
 ) -> Target:
-    """Describe a debugger for an editor; mappings without one of the source `files` drop out."""
+    """Describe a debugger for an editor.
+
+    Args:
+        workspace: where the editor works.
+        address: where the debugger listens.
+        mappings: those without one of `files` mean nothing to a debugger and drop out.
+        files: the source files.
+        arguments: what the task's `devkit debug --detach` needs to find the same service.
+    """
     with_code = [m for m in mappings if any(file.is_relative_to(m.local) for file in files)]
     entry = launch.entry(
         workspace.root,
@@ -38,12 +52,24 @@ def target(
         mappings=with_code,
         just_my_code=workspace.config.debug.just_my_code,
     )
-    return Target(address, tuple(with_code), entry)
+    task = launch.task(command=launch.devkit_command(workspace.root))
+    task["args"] = [*task["args"], *arguments]
+    return Target(address, tuple(with_code), entry, task)
+
+
+def check_files(root: Path) -> None:
+    """Read launch.json and tasks.json, so that a broken one is told before anything is done.
+
+    Raises:
+        LaunchFileBroken: one of them does not parse.
+    """
+    if (root / ".vscode").is_dir():
+        launch.check(root, launch.entry(root, port=contract.DEBUG_PORT, mappings=()), launch.task())
 
 
 def written(root: Path, target: Target, action: str) -> results.Launch:
     """Write, print or check the entries, as `action` says."""
-    entry, task = dict(target.entry), launch.task(command=launch.devkit_command(root))
+    entry, task = target.entry, target.task
     if action == "write":
         changed = tuple(file.path for file in launch.write(root, entry, task) if file.changed)
         said = "\n".join(f"Wrote {path}" for path in changed)

@@ -72,8 +72,8 @@ class Event:
 class Session:
     """A debug session. Use as a context manager: leaving it detaches; the program goes on.
 
-    Make one with `attach`. Requests that are refused raise DebuggerError; a peer that is gone or
-    talks nonsense raises DebuggerUnreachable.
+    Make one with `attach`; `bound` has what became of each file's breakpoints. Requests that are
+    refused raise DebuggerError; a peer that is gone or talks nonsense raises DebuggerUnreachable.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Session:
         self._exceptions: list[str] = []
         self._client = "devkit"
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.bound: dict[str, list[Message]] = {}
         self.children: list[Session] = []
         self._dialogue = Dialogue(
             Channel.open(*address, timeout_s=timeout_s),
@@ -139,9 +140,9 @@ class Session:
     def set_breakpoints(self, path: str, breakpoints: Sequence[Breakpoint]) -> list[Message]:
         """Replace the breakpoints of a file, also in child sessions; return what became of each."""
         self._root._breakpoints[path] = list(breakpoints)
-        for child in list(self._root.children):
-            child._send_breakpoints(path, breakpoints)
-        return self._root._send_breakpoints(path, breakpoints)
+        for session in [*self._root.children, self._root]:
+            session.bound.update(session._bind({path: breakpoints}))
+        return self._root.bound[path]
 
     def set_exceptions(self, filters: Sequence[str]) -> None:
         """Choose the exceptions to stop at: "raised", "uncaught", "userUnhandled"."""
@@ -229,8 +230,7 @@ class Session:
             self.request("initialize", {**_CLIENT, "clientID": name, "clientName": name})
             seq = self._dialogue.send("attach", configuration)
             self._dialogue.awaited("attach", lambda: self._initialized(seq))
-            for path, breakpoints in self._root._breakpoints.items():
-                self._send_breakpoints(path, breakpoints)
+            self.bound = self._bind(self._root._breakpoints)
             self.request("setExceptionBreakpoints", {"filters": self._root._exceptions})
             self.request("configurationDone")
             self._dialogue.answer("attach", seq)
@@ -242,13 +242,17 @@ class Session:
         self._dialogue.check("attach", seq)
         return self._take(lambda event: event.name == "initialized" and event.session is self)
 
-    def _send_breakpoints(self, path: str, breakpoints: Sequence[Breakpoint]) -> list[Message]:
-        arguments = {
-            "source": {"path": path},
-            "breakpoints": [breakpoint.as_message() for breakpoint in breakpoints],
-            "lines": [breakpoint.line for breakpoint in breakpoints],
+    def _bind(self, wanted: Mapping[str, Sequence[Breakpoint]]) -> dict[str, list[Message]]:
+        """Send the breakpoints of all files, then wait: what became of each, by file."""
+        sent = {
+            path: self._dialogue.send("setBreakpoints", _as_request(path, breakpoints))
+            for path, breakpoints in wanted.items()
         }
-        found = self._dialogue.listed("setBreakpoints", arguments, "breakpoints", ("verified",))
+        return {path: self._bound(path, wanted[path], seq) for path, seq in sent.items()}
+
+    def _bound(self, path: str, breakpoints: Sequence[Breakpoint], seq: int) -> list[Message]:
+        body = self._dialogue.answer("setBreakpoints", seq)
+        found = self._dialogue.items("setBreakpoints", body, "breakpoints", ("verified",))
         if len(found) != len(breakpoints):
             raise DebuggerUnreachable(f"The debugger lost breakpoints of {path}.")
         return found
@@ -288,3 +292,11 @@ class Session:
         if found is not None:
             self._root._events.remove(found)
         return found
+
+
+def _as_request(path: str, breakpoints: Sequence[Breakpoint]) -> Message:
+    return {
+        "source": {"path": path},
+        "breakpoints": [breakpoint.as_message() for breakpoint in breakpoints],
+        "lines": [breakpoint.line for breakpoint in breakpoints],
+    }

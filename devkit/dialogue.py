@@ -113,7 +113,11 @@ class Dialogue:
         self, command: str, arguments: Mapping[str, Any], key: str, keys: tuple[str, ...]
     ) -> list[Message]:
         """Send a request; return its answer's list under `key`; each item has all `keys`."""
-        found = self.request(command, arguments).get(key)
+        return self.items(command, self.request(command, arguments), key, keys)
+
+    def items(self, command: str, body: Message, key: str, keys: tuple[str, ...]) -> list[Message]:
+        """The list under `key` of an answer's body; DebuggerUnreachable if it is not as said."""
+        found = body.get(key)
         if isinstance(found, list) and all(
             isinstance(item, dict) and all(k in item for k in keys) for item in found
         ):

@@ -117,6 +117,7 @@ def values(
         "has_requirements": bool(wanted.wants.lines or wanted.wants.local),
         "constraints": bool(wanted.wants.constraints),
         "local": bool(wanted.wants.local),
+        "needs_git": any("git+" in line for line in wanted.requirements),
         "models": has_models,
         "app_root": c.APP_ROOT,
         "models_dir": c.MODELS_DIR,

@@ -12,7 +12,7 @@ from devkit.errors import BadValue
 def read_env_file(path: Path, *, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables of a file.
 
-    Values are taken as they stand, quotes too; a NAME alone takes this machine's value if it has one.
+    Values are taken as they stand, quotes too; a NAME alone takes this machine's value, if any.
 
     Raises:
         BadValue: no such file, or a line that is none; its value is not shown.

@@ -92,7 +92,8 @@ def devkit_command(root: Path) -> str:
     """
     script = Path(sys.prefix) / ("Scripts/devkit.exe" if os.name == "nt" else "bin/devkit")
     found = shutil.which("devkit")
-    if not script.exists() or (found and not Path(found).is_relative_to(sys.prefix)):
+    is_elsewhere = found is not None and not Path(found).is_relative_to(sys.prefix)
+    if sys.prefix == sys.base_prefix or is_elsewhere or not script.exists():
         return "devkit"
     return _in_workspace(root, script)
 

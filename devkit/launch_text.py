@@ -55,9 +55,10 @@ def merged(text: str, item: Item, file: EditorFile = LAUNCH) -> str:
     Raises:
         JsoncError: the text does not parse, or has something else where the list should be.
     """
-    if jsonc.data(text) is None:
-        text = _with_template(text, file)
     value = jsonc.data(text)
+    if value is None:
+        text = _with_template(text, file)
+        value = jsonc.data(text)
     items = _list(text, value, file)
     if items is None:
         new = jsonc.inserted(text, (), [item], key=file.member, note=_NOTE)
@@ -69,6 +70,8 @@ def merged(text: str, item: Item, file: EditorFile = LAUNCH) -> str:
     new = text
     for index in found:
         new = _updated(new, (file.member, index), items[index], item)
+    if new == text:
+        return text
     wanted = [_merged(old, item) if index in found else old for index, old in enumerate(items)]
     return _checked(new, {**value, file.member: wanted})
 

@@ -56,18 +56,20 @@ class Output:
     as_json: bool = False
     colour: bool | None = None
     verbosity: int = 0
+    _has_result: bool = False
 
     def result(self, value: Any, text: str) -> None:
         """Show what the command is about: `value` as JSON, else `text`."""
+        self._has_result = True
         if self.as_json:
             sys.stdout.write(json.dumps({"ok": True, **jsonable(value)}, ensure_ascii=False) + "\n")
         elif text:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
 
-    def failure(self, error: DevkitError, *, beside_a_result: bool = False) -> None:
-        """Show an error: the sentence and what to do about it."""
-        if self.as_json and not beside_a_result:
+    def failure(self, error: DevkitError) -> None:
+        """Show an error: the sentence and what to do about it. After a result it is no result."""
+        if self.as_json and not self._has_result:
             what = {"code": error.code, "message": error.message, "hint": error.hint}
             body = {"ok": False, "error": what}
             sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")

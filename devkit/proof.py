@@ -21,11 +21,13 @@ from devkit.wire import Message, ask
 class FileProof:
     """What is known about one source file.
 
-    `remote` is None when no mapping covers the file, `line` when it has no code to stop at.
+    `opened_as` is its name in the editor, which differs when the workspace was opened through a
+    link. `remote` is None when no mapping covers the file, `line` when it has no code to stop at.
     `message` says why it is not proved, and is empty when it is.
     """
 
     local: Path
+    opened_as: Path
     remote: PurePosixPath | None
     line: int | None
     verified: bool
@@ -82,18 +84,26 @@ def examine(
     While a client is attached, its session stays as it is: the runtime is asked instead.
     """
     configuration = filled(entry, root)
-    known = [_known(_as_opened(file, root), configuration) for file in files]
+    sources = {file: _source(file) for file in files}
+    known = [_known(file, _as_opened(file, root), sources[file], configuration) for file in files]
     seen = _runtime_view(host, port, known, timeout_s)
     client = _client(ask(host, port, "devkit/status", {}, timeout_s=timeout_s))
-    bound: dict[Path, Message] = {}
+    bound: dict[str, Message] = {}
     if client is None:
         try:
             bound = _bound(host, port, configuration, known, timeout_s)
         except AlreadyAttached:  # an editor was faster
-            client = _client(ask(host, port, "devkit/status", {}, timeout_s=timeout_s)) or "?"
-    judged = (
-        _judged(file, seen.get(str(file.remote), {}), bound.get(file.local)) for file in known
-    )
+            status = ask(host, port, "devkit/status", {}, timeout_s=timeout_s)
+            client = _client(status) or "another client"
+    judged = [
+        _judged(
+            file,
+            sources[file.local],
+            seen.get(str(file.remote), {}),
+            bound.get(str(file.opened_as)),
+        )
+        for file in known
+    ]
     return Proof(tuple(judged), client)
 
 
@@ -132,17 +142,25 @@ def _as_opened(file: Path, root: Path) -> Path:
     return file
 
 
-def _known(local: Path, configuration: Mapping[str, Any]) -> FileProof:
-    """What can be said about a file before anybody is asked."""
-    start = FileProof(
-        local, _remote(local, configuration), None, verified=False, same_content=False
-    )
-    if start.remote is None:
-        return replace(start, message=f"No path mapping of the entry covers {local}.")
+def _source(file: Path) -> bytes | None:
     try:
-        return replace(start, line=first_line(local.read_bytes()))
-    except OSError as error:
-        return replace(start, message=f"{local} cannot be read: {error.strerror}.")
+        return file.read_bytes()
+    except OSError:
+        return None
+
+
+def _known(
+    local: Path, opened_as: Path, source: bytes | None, configuration: Mapping[str, Any]
+) -> FileProof:
+    """What can be said about a file before anybody is asked."""
+    remote = _remote(opened_as, configuration)
+    start = FileProof(local, opened_as, remote, None, verified=False, same_content=False)
+    if remote is None:
+        return replace(start, message=f"No path mapping of the entry covers {local}.")
+    if source is None:
+        return replace(start, message=f"{local} cannot be read.")
+    try:
+        return replace(start, line=first_line(source))
     except (SyntaxError, ValueError) as error:
         return replace(start, message=f"{local} does not compile: {error}.")
 
@@ -184,46 +202,54 @@ def _bound(
     configuration: Mapping[str, Any],
     files: Sequence[FileProof],
     timeout_s: float,
-) -> dict[Path, Message]:
+) -> dict[str, Message]:
     """Attach, set one breakpoint per file, see what becomes of it and leave, which unsets them."""
-    bound = {}
-    with Session.attach(host, port, configuration, timeout_s=timeout_s) as session:
-        for file in files:
-            if file.line and not file.message:
-                (bound[file.local],) = session.set_breakpoints(
-                    str(file.local), [Breakpoint(file.line)]
-                )
+    wanted = {
+        str(file.opened_as): [Breakpoint(file.line)]
+        for file in files
+        if file.line and not file.message
+    }
+    with Session.attach(
+        host, port, configuration, breakpoints=wanted, timeout_s=timeout_s
+    ) as session:
         if not session.disconnect():
             raise DebuggerUnreachable(
                 f"The debugger at {host}:{port} did not let go of devkit's own session.",
                 hint="`devkit reload` starts the worker again.",
             )
-    return bound
+    return {path: found[0] for path, found in session.bound.items()}
 
 
-def _judged(file: FileProof, seen: Message, bound: Message | None) -> FileProof:
+def _judged(
+    file: FileProof, source: bytes | None, seen: Message, bound: Message | None
+) -> FileProof:
     """Join what file, runtime and debugger say; the first thing wrong is the message."""
-    if file.message:
+    if file.message or source is None:
         return file
     if not seen.get("exists"):
         missing = f"{file.local} is mapped to {file.remote}, which is not in the container."
         return replace(file, message=missing)
-    local_hash = hashlib.sha256(file.local.read_bytes()).hexdigest()
-    same = seen.get("sha256") == local_hash
-    breakpoints = seen.get("breakpoints") or [{"verified": True}]
-    result = bound if bound is not None else breakpoints[0]
-    verified = bool(result.get("verified"))
+    result = bound or _asked_breakpoint(seen)
+    local_hash, remote_hash = hashlib.sha256(source).hexdigest(), str(seen.get("sha256"))
+    verified, same = bool(result.get("verified")), local_hash == remote_hash
     message = ""
     if not same:
         message = (
-            f"{file.local} and {file.remote} in the container differ "
-            f"(sha256 {local_hash[:12]} and {str(seen.get('sha256'))[:12]}), "
-            "so breakpoints would stop at wrong lines."
+            f"{file.local} and {file.remote} in the container differ (sha256 {local_hash[:12]} "
+            f"and {remote_hash[:12]}), so breakpoints would stop at wrong lines."
         )
     elif not verified:
         why = result.get("message") or "no reason given"
         message = f"A breakpoint in {file.local}:{file.line} does not bind: {why}"
     return replace(file, verified=verified, same_content=same, message=message)
+
+
+def _asked_breakpoint(seen: Message) -> Message:
+    """What the runtime itself says about the line; a file without code has none to ask about."""
+    breakpoints = seen.get("breakpoints")
+    if isinstance(breakpoints, list) and breakpoints and isinstance(breakpoints[0], dict):
+        return breakpoints[0]
+    return {"verified": True}
 
 
 def _hint(file: FileProof) -> str:

@@ -198,10 +198,7 @@ def _editable(text: str, place: str, path: Path, root: Path) -> Requirements:
     local = _local(text, place, path, root)
     if local is None:
         return Requirements(lines=(_installable(text, place),))
-    note = (
-        f"{place}: -e {text} is installed as a copy; after an edit there that the source directory "
-        "does not hold, type `devkit update`."
-    )
+    note = f"{place}: -e {text} is installed as a copy; after an edit there type `devkit update`."
     return Requirements(local=(local,), notes=(note,))
 
 

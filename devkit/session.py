@@ -46,7 +46,7 @@ class Session:
     ) -> None:
         self.workspace = workspace
         self.progress = progress
-        self._choice = (kind, host, context)
+        self._choice = {"engine": kind, "host": host, "context": context}
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +63,8 @@ class Session:
     @cached_property
     def engine(self) -> Engine:
         """The engine that was chosen, else the one that answers."""
-        kind, host, context = self._choice
-        return connect(kind, host=host, context=context)
+        choice = self._choice
+        return connect(choice["engine"], host=choice["host"], context=choice["context"])
 
     def service(self) -> RunningService:
         """Find the service's container.
@@ -97,7 +97,8 @@ class Session:
         """
         up = started(self.engine, self.workspace, build, start, progress=self.progress)
         waits = start.debug and self.workspace.config.debug.wait_for_client
-        return self._described(up, None if waits else up.running.ready())
+        with self._undone_if_interrupted(up):
+            return self._described(up, None if waits else up.running.ready())
 
     def debug(
         self, build: BuildOptions, start: StartOptions, *, write: bool = True, prove: bool = True
@@ -106,11 +107,13 @@ class Session:
 
         A failed init() is the result's `error`, not raised: the next edit heals it.
         """
+        if write:
+            attach.check_files(self.workspace.root)
         start = self._remembered(start)
         how = (self.engine, self.workspace, build, start)
         up = kept(*how, progress=self.progress) or started(*how, progress=self.progress)
         target, files = self._target(up.plan, up.running)
-        with ThreadPoolExecutor(1) as beside:
+        with self._undone_if_interrupted(up), ThreadPoolExecutor(1) as beside:
             # Beside the waiting: parsing JSON with comments takes its time.
             writing = beside.submit(self._written, target) if write else None
             status, error = self._initialised(up.running)
@@ -204,6 +207,22 @@ class Session:
         self.workspace, said = reuse.remembered_options(self.workspace, container)
         return replace(start, **said)
 
+    @contextmanager
+    def _undone_if_interrupted(self, up: Up) -> Iterator[None]:
+        """Ctrl-C while a new container comes up: it goes again."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if up.is_new:
+                step_run.delete(self.engine, up.running.name)
+            raise
+
+    @property
+    def _arguments(self) -> list[str]:
+        """The options with which another devkit finds the same engine."""
+        given = ((f"--{name}", value) for name, value in self._choice.items() if value)
+        return [word for pair in given for word in pair]
+
     def _initialised(
         self, running: RunningService
     ) -> tuple[RuntimeStatus | None, InitFailed | None]:
@@ -245,7 +264,10 @@ class Session:
             port = self.workspace.config.ports.debug
             address = Address("127.0.0.1", port if isinstance(port, int) else contract.DEBUG_PORT)
             mappings = placements(self.workspace.root, plan.layout)
-        return attach.target(self.workspace, address, mappings, files), files
+        target = attach.target(
+            self.workspace, address, mappings, files=files, arguments=self._arguments
+        )
+        return target, files
 
     @contextmanager
     def _pushing(self, running: RunningService) -> Iterator[None]:

@@ -33,12 +33,16 @@ class StartOptions:
 
 @dataclass(frozen=True)
 class Up:
-    """A container that runs, the plan that it follows, and how long it took."""
+    """A container that runs, the plan that it follows, and how long it took.
+
+    `is_new` says that it was started now, and not kept.
+    """
 
     running: RunningService
     plan: image.Plan
     package_s: float
     start_s: float
+    is_new: bool
 
 
 def planned(workspace: Workspace, build: BuildOptions) -> image.Plan:
@@ -88,7 +92,7 @@ def started(
     spec = replace(spec, labels={**spec.labels, **labels})
     container = step_run.start(engine, spec, progress=progress)
     running = RunningService(engine, container)
-    return Up(running, plan, made.package_s, time.monotonic() - began)
+    return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
 
 
 def kept(
@@ -112,4 +116,4 @@ def kept(
     if count is None:
         return None
     progress(f"Kept {container.name}, which runs; files brought up to date: {count}")
-    return Up(running, plan, time.monotonic() - began, 0.0)
+    return Up(running, plan, time.monotonic() - began, 0.0, is_new=False)

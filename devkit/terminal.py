@@ -7,13 +7,12 @@ import select
 import shutil
 import signal
 import sys
-import termios
 import threading
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from devkit.engine import Stream
+from devkit.errors import Unsupported
 
 
 def is_terminal() -> bool:
@@ -22,7 +21,14 @@ def is_terminal() -> bool:
 
 
 def interact(stream: Stream) -> int:
-    """Join stdin and stdout to a process that has a terminal; return its exit code."""
+    """Join stdin and stdout to a process that has a terminal; return its exit code.
+
+    Raises:
+        Unsupported: this system's terminals are not POSIX's.
+    """
+    if os.name != "posix":
+        hint = "`devkit exec -T` works without one."
+        raise Unsupported("A terminal in the container needs Linux, macOS or WSL.", hint=hint)
     stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
     with _raw(stdin), _sizes_followed(stream):
         typing = True
@@ -71,6 +77,9 @@ def _write(descriptor: int, data: bytes) -> None:
 
 @contextmanager
 def _raw(descriptor: int) -> Iterator[None]:
+    import termios
+    import tty
+
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor)

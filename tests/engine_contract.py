@@ -1,4 +1,4 @@
-"""What every engine must do. Each engine's test file subclasses `EngineContract` and gives it a `bench`."""
+"""What every engine must do; each engine's test file gives `EngineContract` a fixture `bench`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _names = itertools.count(1)
 class Bench:
     """An engine under test, an image with a shell, `IMAGE_LABELS` and `IMAGE_ENV`, and a folder.
 
-    `folder` is writable in its containers; `here` is that folder as a shell in the container names it.
+    `folder` is writable in its containers; `here` is how a shell in the container names it.
     """
 
     engine: Engine

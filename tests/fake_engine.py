@@ -1,8 +1,8 @@
-"""An engine in memory for unit tests of the steps; it passes engine_contract.py, so that it cannot lie.
+"""An engine in memory for unit tests of the steps; it passes engine_contract.py, so it cannot lie.
 
-Images and files are plain dictionaries. A container runs nothing unless its RunSpec has a `command`: that one,
-and every exec, is a process of this machine. `answers` replaces an exec: command -> (exit code, output).
-`calls` records what was asked, as "run iris", "build debug:1", ... .
+Images and files are plain dictionaries. A container runs nothing unless its RunSpec has a `command`:
+that one, and every exec, is a process of this machine. `answers` replaces an exec: command ->
+(exit code, output). `calls` records what was asked, as "run iris", "build debug:1", ... .
 """
 
 from __future__ import annotations
@@ -286,14 +286,12 @@ class FakeEngine:
         with box.changed:
             seen = len(box.log)
             past = b"".join(data for at, data in box.log if since is None or at >= since)
-        yield (
-            past if tail is None else b"".join(past.splitlines(keepends=True)[-tail or len(past) :])
-        )
+        lines = past.splitlines(keepends=True)
+        yield past if tail is None else b"".join(lines[max(0, len(lines) - tail) :])
         while follow:
             with box.changed:
-                box.changed.wait_for(
-                    lambda seen=seen: len(box.log) > seen or not box.container.is_running
-                )
+                while len(box.log) == seen and box.container.is_running:
+                    box.changed.wait()
                 new, seen = box.log[seen:], len(box.log)
                 follow = bool(new) or box.container.is_running
             yield b"".join(data for _, data in new)

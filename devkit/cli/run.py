@@ -118,10 +118,11 @@ def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
         out.note("devkit: failed")
         if detach:
             raise made.error
-        out.failure(made.error, beside_a_result=True)
     else:
         out.note(f"devkit: ready {made.running.service}")
     out.result(made.contract(), str(made))
+    if made.error:
+        out.failure(made.error)
 
 
 def _follow(app: App, made: Debugging) -> None:

@@ -1,4 +1,4 @@
-"""The engines behind devkit/engine.py's `Engine`: Docker, Podman, and plain processes of this machine."""
+"""The engines behind devkit/engine.py's `Engine`: Docker, Podman, processes of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a builder printed, read: lines worth showing, and the error that a failed build means. Pure."""
+"""What a builder printed: the lines worth showing, and the error that a failed build means."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ _BASE = re.compile(
     r" (?:docker\.io/(?:library/)?)?([^\s,]+?):?(?:\s|,|$)"
 )
 
+# Words up to the end of a conclusion: requirements hold commas themselves.
+_SAID = r"(?:(?!, we can conclude).)+?"
 # Each with the requirement as group 1. Texts of uv 0.5 to 0.13 and pip 20 to 26, as they were seen.
 _NOT_THERE = (
     re.compile(r"Because (.+?) was not found in the package registry"),
@@ -44,8 +46,8 @@ _NOT_THERE = (
 )
 _CONFLICT = (
     re.compile(r"Cannot install (.+?) because these package versions have conflict"),
-    re.compile(r"Because you require (.+? and .+?), we can conclude"),
-    re.compile(r"you require (.+?), we can conclude that your requirements are unsatisfiable"),
+    re.compile(rf"Because you require ({_SAID} and {_SAID}), we can conclude"),
+    re.compile(rf"you require ({_SAID}), we can conclude that your requirements are unsat"),
 )
 _UNREADABLE = (
     re.compile(r"Failed to parse: `([^`]+)`"),
@@ -106,7 +108,7 @@ def base_image_missing(name: str, words: str) -> BaseImageMissing:
     """Return the error for a base image that is neither here nor to be had."""
     return BaseImageMissing(
         f"The base image {name} is not on this engine and cannot be pulled: {words.rstrip('.')}.",
-        hint="`devkit base bootstrap` makes one from Debian packages; or set image.base to one of yours.",
+        hint="`devkit base bootstrap` makes one from Debian packages; or set image.base.",
     )
 
 
@@ -127,7 +129,7 @@ def _unreachable(text: str, tag: Tag) -> BuildError | None:
         return BuildError(
             f"The image {tag} could not be built: the build has no way to a server it loads from "
             f"({_line_around(text, match)}).",
-            hint="Set http_proxy and https_proxy, or the index in PIP_INDEX_URL, as your network needs.",
+            hint="Set http_proxy and https_proxy, or PIP_INDEX_URL, as your network needs.",
         )
     return None
 
@@ -141,8 +143,8 @@ def _package(text: str) -> PackageInstallFailed | None:
         )
     if found := _last(_NOT_THERE, text, joined):
         return PackageInstallFailed(
-            f"{found} could not be installed: no such version for this Python in the package index.",
-            hint="Correct it in the environment file; `pip index versions NAME` lists what there is.",
+            f"{found} could not be installed: the package index has none for this Python.",
+            hint="Correct it in the environment file; `pip index versions NAME` lists all.",
         )
     if found := _last(_CONFLICT[2:], text, joined):
         return PackageInstallFailed(
@@ -160,8 +162,7 @@ def _package(text: str) -> PackageInstallFailed | None:
         return PackageInstallFailed(
             "\n  ".join(
                 [
-                    f"{found} could not be installed: it has no ready build for this Python, and "
-                    "building it failed.",
+                    f"{found} could not be installed: it had to be built, and that failed.",
                     *text.splitlines()[-_TAIL:],
                 ]
             ),

@@ -1,4 +1,4 @@
-"""BuildKit through `docker buildx build`, a child process: the SDK has no BuildKit (docker-py#2230)."""
+"""BuildKit, through `docker buildx build` as a child: the SDK has none (docker-py#2230)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator
+from typing import IO
 
 from devkit.engine import BuildSpec, Progress
 from devkit.engines import build_output
@@ -90,13 +91,14 @@ def _follow(child: subprocess.Popen[bytes], spec: BuildSpec, progress: Progress)
 class _Feeder(threading.Thread):
     """Sends the context while the output is read; `error` is what went wrong with a file of it."""
 
-    def __init__(self, pipe: io.BufferedWriter | object, chunks: Iterator[bytes]) -> None:
+    def __init__(self, pipe: IO[bytes], chunks: Iterator[bytes]) -> None:
         super().__init__(daemon=True)
         self._pipe = pipe
         self._chunks = chunks
         self.error: BuildError | None = None
 
     def run(self) -> None:
+        """Send it; the end of the pipe is the end of the context."""
         try:
             # A child that fails early reads no further; its output says why.
             with contextlib.suppress(BrokenPipeError), self._pipe:

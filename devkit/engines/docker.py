@@ -17,12 +17,15 @@ from docker.errors import APIError, NotFound
 from devkit.contract import LABEL_RUN, LABEL_SERVICE
 from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
 from devkit.engines import buildx, docker_build, docker_values
+from devkit.engines.docker_build import inspect_image
 from devkit.engines.docker_errors import translated
 from devkit.engines.docker_stream import DockerStream
 from devkit.engines.endpoint import Endpoint
 from devkit.errors import DevkitError, EngineError, NotOurs
 
 log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
 
 
 class DockerEngine:
@@ -55,7 +58,7 @@ class DockerEngine:
         self._client.close()
 
     def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
-        """Make an image, through buildx where the docker CLI has it, else by the engine's own builder."""
+        """Make an image: through buildx where it is installed, else by the engine's own builder."""
         through_buildkit = self.name == "docker" and buildx.is_installed()
         dockerfile = (through_buildkit and spec.buildkit_dockerfile) or spec.dockerfile
         with self._translated(str(spec.tag)):
@@ -71,7 +74,7 @@ class DockerEngine:
         """Find an image by tag or id; None when the engine has none."""
         with self._translated(tag):
             try:
-                return docker_values.image(self._client.inspect_image(tag))
+                return docker_values.image(inspect_image(self._client, tag))
             except NotFound:
                 return None
 
@@ -80,8 +83,11 @@ class DockerEngine:
         changes = [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in labels.items()]
         log.info("docker import - %s", tag)
         with self._translated(str(tag)):
-            answer = self._client.import_image_from_stream(
-                tar, repository=tag.repository, tag=tag.version, changes=changes
+            answer = self._client.import_image_from_data(
+                iter(lambda: tar.read(_CHUNK), b""),
+                repository=tag.repository,
+                tag=tag.version,
+                changes=changes,
             )
         # The status was sent before the stream was read, so a failure comes in the text.
         if '"errorDetail"' in answer:
@@ -133,8 +139,8 @@ class DockerEngine:
                 self._client.start(self._create(spec, {**spec.labels, LABEL_RUN: run}))
             return self._known_container(spec.name)
         except BaseException:
-            # A start that failed leaves a Created container that holds the name. By its label, so that
-            # neither a Ctrl-C in the middle nor somebody else's container of that name matters.
+            # A start that failed leaves a Created container that holds the name. Its label finds
+            # it, after a Ctrl-C too, and never somebody else's container of that name.
             with suppress(DevkitError):
                 for left in self.containers({LABEL_RUN: run}):
                     self.remove(left.id)
@@ -149,7 +155,7 @@ class DockerEngine:
                 return None
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """List containers, stopped ones too, that carry all `labels` (an empty value matches any)."""
+        """List containers, stopped ones too, with all `labels`; an empty value matches any."""
         wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
         with self._translated():
             listed = self._client.containers(all=True, filters={"label": wanted})
@@ -187,7 +193,7 @@ class DockerEngine:
             self._client.put_archive(container, str(path), tar)
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
-        """Yield `path` of the container as a tar stream; a missing path raises FileNotFoundError."""
+        """Yield `path` of the container as a tar stream, or raise FileNotFoundError."""
         log.info("docker cp %s:%s -", container, path)
         with self._translated(container), _path_errors(path):
             chunks, _ = self._client.get_archive(container, str(path))
@@ -250,7 +256,7 @@ class DockerEngine:
 
     def _known_image(self, tag: str) -> Image:
         with self._translated(tag):
-            return docker_values.image(self._client.inspect_image(tag))
+            return docker_values.image(inspect_image(self._client, tag))
 
     def _known_container(self, name: str) -> Container:
         with self._translated(name):

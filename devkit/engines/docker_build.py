@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from docker import APIClient
@@ -31,24 +32,13 @@ def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
             hint="Install docker-buildx, or use an index without a password.",
         )
     output: deque[str] = deque(maxlen=_KEPT_LINES)
-    answers = client.build(
-        fileobj=tar_stream(spec, spec.dockerfile),  # type: ignore[arg-type]  # sent as it comes
-        custom_context=True,
-        dockerfile=DOCKERFILE,
-        tag=str(spec.tag),
-        labels=dict(spec.labels),
-        buildargs=dict(spec.args),
-        platform=spec.platform,
-        nocache=spec.no_cache,
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
     errors: list[str] = []
-    for line in build_output.lines_of(_texts(answers, errors)):
-        if text := build_output.shown(line):
-            output.append(text)
-            progress(text)
+    # Closed in every case: that ends the connection, and so tells the engine to give up the build.
+    with closing(_answers(client, spec)) as answers:
+        for line in build_output.lines_of(_texts(answers, errors)):
+            if text := build_output.shown(line):
+                output.append(text)
+                progress(text)
     if errors:
         raise build_output.failure(list(output), errors[-1], tag=spec.tag)
 
@@ -56,7 +46,7 @@ def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
 def ensure_bases(
     client: APIClient, spec: BuildSpec, dockerfile: str, *, progress: Progress
 ) -> None:
-    """See that the engine has what a Dockerfile builds on; pull what is not there, or all with `pull`.
+    """See that the engine has what a Dockerfile builds on; pull what is missing, all with `pull`.
 
     Raises:
         BaseImageMissing: neither here nor to be had.
@@ -71,9 +61,14 @@ def ensure_bases(
                 raise build_output.base_image_missing(name, words) from error
 
 
+def inspect_image(client: APIClient, name: str) -> Mapping[str, Any]:
+    """Return what the engine says about an image."""
+    return dict(client.inspect_image(name))  # type: ignore[no-untyped-call]  # the stubs miss it
+
+
 def _is_here(client: APIClient, name: str, platform: str | None) -> bool:
     try:
-        image: Mapping[str, Any] = client.inspect_image(name)
+        image = inspect_image(client, name)
     except NotFound:
         return False
     # "linux/arm64/v8" and an image that says only "linux/arm64" go together.
@@ -93,6 +88,28 @@ def _pull(client: APIClient, name: str, platform: str | None, progress: Progress
         if seen.get(layer) != status:
             seen[layer] = status
             progress(f"{layer}: {status}" if layer else status)
+
+
+def _answers(client: APIClient, spec: BuildSpec) -> Generator[dict[str, Any], None, None]:
+    try:
+        yield from client.build(
+            fileobj=tar_stream(spec, spec.dockerfile),  # type: ignore[arg-type]  # sent as it comes
+            custom_context=True,
+            dockerfile=DOCKERFILE,
+            tag=str(spec.tag),
+            labels=dict(spec.labels),
+            buildargs=dict(spec.args),
+            platform=spec.platform,
+            nocache=spec.no_cache,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+    except APIError as error:
+        if not error.is_client_error():
+            raise
+        # Refused before the first step: a Dockerfile that does not parse.
+        raise build_output.failure([], str(error.explanation), tag=spec.tag) from error
 
 
 def _texts(answers: Iterator[Mapping[str, Any]], errors: list[str]) -> Iterator[str]:

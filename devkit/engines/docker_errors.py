@@ -1,4 +1,4 @@
-"""Turns what the docker SDK raises into devkit's errors, in one place, keeping the engine's own words."""
+"""What the docker SDK raises, as devkit's errors, in one place; the engine's own words are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from devkit.errors import (
 )
 
 # Docker 20 to 28: "Bind for 127.0.0.1:8000 failed: port is already allocated",
-# "listen tcp4 127.0.0.1:8000: bind: address already in use"; Podman: "... bind: address already in use".
+# "listen tcp4 127.0.0.1:8000: bind: address already in use"; Podman's is like the second.
 _PORT = re.compile(r"(?::|port )(\d+)\D*(?:already allocated|already in use)", re.IGNORECASE)
 _NAME = re.compile(r'name "?/?([^" ]+)"? is already in use')
 _STOPPED = re.compile(r"is not running|is paused|state improper", re.IGNORECASE)
@@ -39,7 +39,7 @@ _NO_ANSWER = (
 
 @contextmanager
 def translated(*, endpoint: str, thing: str = "") -> Iterator[None]:
-    """Raise devkit's error for whatever the SDK raises inside; `thing` is what the call was about."""
+    """Raise devkit's error for what the SDK raises inside; `thing` is what the call was about."""
     try:
         yield
     except APIError as error:
@@ -87,7 +87,7 @@ def of_connection(error: Exception, endpoint: str) -> DevkitError:
     if any(isinstance(cause, PermissionError) for cause in causes):
         return EngineDenied(
             f"The engine at {endpoint} is there, but this user may not use it.",
-            hint="`sudo usermod -aG docker $USER`, then log in again; or use rootless Docker or Podman.",
+            hint="`sudo usermod -aG docker $USER`, then log in again; or use a rootless engine.",
         )
     if any(isinstance(cause, FileNotFoundError) for cause in causes):
         return NoEngine(f"Nothing is at {endpoint}.", hint="Start the engine: is Docker running?")
@@ -99,7 +99,7 @@ def of_connection(error: Exception, endpoint: str) -> DevkitError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all it was made from: causes, contexts and exceptions among its arguments."""
+    """Yield an error and what it was made from: causes, contexts, exceptions in its arguments."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop()

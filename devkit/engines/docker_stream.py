@@ -16,14 +16,14 @@ from devkit.errors import EngineError, Unsupported
 
 _STDERR = 2
 _STDERR_KEPT = 64 * 1024
-# After the stream ended the engine needs a moment to record the exit code; no event is sent to the stream.
+# After the stream's end the engine needs a moment to record the exit code.
 _EXIT_CODE_WAIT_S = 10.0
 
 
 class DockerStream:
     """One exec: `Stream` over the connection that the engine upgraded.
 
-    Nothing is read ahead, so `fileno` is honest: each read takes a frame's header, then only what is asked for.
+    Nothing is read ahead: each read takes a frame's header, then only what is asked for.
     """
 
     def __init__(self, client: APIClient, exec_id: str, *, tty: bool) -> None:
@@ -99,7 +99,7 @@ class DockerStream:
             self._client.exec_resize(self._exec_id, height=rows, width=columns)
 
     def fileno(self) -> int:
-        """Return a descriptor that becomes readable when `read` has something; ask anew for each wait."""
+        """Return a descriptor that is readable when `read` has something; ask for each wait."""
         decrypted = getattr(self._socket, "pending", None)
         if self._early or (decrypted is not None and decrypted()):
             return self._always_readable()
@@ -116,7 +116,7 @@ class DockerStream:
             self._ready = None
 
     def _always_readable(self) -> int:
-        """Bytes that this side holds already cannot make the connection readable; an ended pipe is."""
+        # Bytes that this side holds already do not make the connection readable; an ended pipe is.
         if self._ready is None:
             self._ready, writer = os.pipe()
             os.close(writer)
@@ -152,19 +152,21 @@ def _start(client: APIClient, exec_id: str, *, tty: bool) -> requests.Response:
 
     `APIClient.exec_start(socket=True)` drops the response and with it those bytes.
     """
-    response: requests.Response = client._post_json(
-        client._url("/exec/{0}/start", exec_id),
+    api: Any = client
+    response: requests.Response = api._post_json(
+        api._url("/exec/{0}/start", exec_id),
         headers={"Connection": "Upgrade", "Upgrade": "tcp"},
         data={"Tty": tty, "Detach": False},
         stream=True,
     )
-    client._raise_for_status(response)
+    api._raise_for_status(response)
     return response
 
 
 def _connection(response: requests.Response) -> tuple[Any, bytes]:
-    """Return the connection below a response, and the bytes after the header that were read with it."""
-    reader: Any = response.raw._fp.fp
+    """Return the connection below a response, and the bytes that were read with its header."""
+    raw: Any = response.raw
+    reader: Any = raw._fp.fp
     if hasattr(reader, "channel"):  # ssh, through paramiko
         return reader.channel, bytes(reader._rbuffer)
     connection = reader.raw._sock

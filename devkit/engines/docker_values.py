@@ -92,7 +92,7 @@ def gpu_request(text: str) -> dict[str, Any]:
 
 
 def command_line(spec: RunSpec) -> str:
-    """Return the `docker run` that does the same, to be retyped; values of variables are left out."""
+    """Return the `docker run` that does the same, to be retyped; without variables' values."""
     words = ["docker", "run", "--detach", "--init", "--name", spec.name]
     for port in spec.ports:
         words += ["-p", f"{port.bind}:{port.host_port or ''}:{port.container_port}"]

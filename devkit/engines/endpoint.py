@@ -1,4 +1,4 @@
-"""Where an engine may listen: the addresses to try, in the docker CLI's order, then Podman's sockets."""
+"""Where an engine may listen: the addresses to try in the docker CLI's order, then Podman's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devkit.errors import BadValue, NoEngine
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An engine's address, who named it, and the words that give a docker CLI child the same one."""
+    """An engine's address, who named it, and the words that tell it to a docker CLI child."""
 
     url: str
     origin: str
@@ -38,7 +38,7 @@ def endpoints(
 ) -> tuple[Endpoint, ...]:
     """Return what to try, best first.
 
-    An address that somebody named is the only one: falling back from it could reach the wrong machine.
+    An address that somebody named is the only one: another could be the wrong machine.
 
     Raises:
         BadValue: host and context together.
@@ -82,7 +82,7 @@ def _at(host: str, origin: str, environment: Mapping[str, str]) -> Endpoint:
 def _of_context(name: str, origin: str) -> Endpoint:
     try:
         context = ContextAPI.get_context(name)
-    except Exception as error:  # noqa: BLE001  the SDK raises a bare Exception for a broken file
+    except Exception as error:  # the SDK raises a bare one for a broken file
         raise NoEngine(f"The docker context {name!r} cannot be read: {error}") from error
     if context is None or not context.Host:
         raise NoEngine(

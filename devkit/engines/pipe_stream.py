@@ -15,7 +15,7 @@ _NOT_EXECUTABLE = 126
 
 
 class PipeStream:
-    """`Stream` over a child process. A command that cannot start ends at once with a shell's code for it."""
+    """`Stream` over a child process; a command that cannot start ends with a shell's code."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""No engine at all: the service as a supervised process of this machine, in a virtual environment."""
+"""No engine at all: services as supervised processes of this machine, in virtual environments."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ProcessEngine:
     name = "process"
 
     def __init__(self, folder: Path | None = None, *, tools: Sequence[str] = _TOOLS) -> None:
-        """Use `folder`, by default in the user's cache; `tools` are installed into each image.
+        """Use `folder`, by default in the user's cache; install `tools` into each image.
 
         Raises:
             Unsupported: this system has no process groups as POSIX has them.
@@ -107,7 +107,9 @@ class ProcessEngine:
         """Start a service, detached; a failed or interrupted start leaves nothing behind."""
         image = self._images.find(str(spec.image))
         if image is None:
-            raise ImageMissing(f"There is no image {spec.image}.", hint="`devkit package` makes it.")
+            raise ImageMissing(
+                f"There is no image {spec.image}.", hint="`devkit package` makes it."
+            )
         self._say_what_is_not_applied(spec)
         container = ProcessContainer(self._folder / "containers" / spec.name)
         try:
@@ -134,8 +136,7 @@ class ProcessEngine:
             container.value()
             for container in self._all()
             if all(
-                name in container.spec["labels"]
-                and value in ("", container.spec["labels"][name])
+                name in container.spec["labels"] and value in ("", container.spec["labels"][name])
                 for name, value in labels.items()
             )
         ]
@@ -234,7 +235,7 @@ class ProcessEngine:
             if binding.container_port in _ADDRESSES
         }
         env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
+            **_inherited(),
             "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "VIRTUAL_ENV": str(python.parent.parent),
             **process_image.translated({**image.env, **spec.env}, container.root, runtime),
@@ -245,17 +246,15 @@ class ProcessEngine:
         write_json(
             container.folder / LAUNCH, {"command": command, "env": env, "cwd": str(container.root)}
         )
-        write_json(
-            container.folder / SPEC,
-            {
-                "id": secrets.token_hex(32),
-                "name": spec.name,
-                "image": str(spec.image),
-                "image_id": image.id,
-                "labels": {**image.labels, **spec.labels},
-                "ports": [[it.container_port, it.bind, it.host_port] for it in chosen],
-            },
-        )
+        asked: dict[str, object] = {
+            "id": secrets.token_hex(32),
+            "name": spec.name,
+            "image": str(spec.image),
+            "image_id": image.id,
+            "labels": {**image.labels, **spec.labels},
+            "ports": [[it.container_port, it.bind, it.host_port] for it in chosen],
+        }
+        write_json(container.folder / SPEC, asked)
         log.info("%s", shlex.join(command))
 
     def _launch(self, container: ProcessContainer) -> Container:
@@ -282,9 +281,7 @@ class ProcessEngine:
         return [ProcessContainer(folder) for folder in folders if (folder / SPEC).exists()]
 
     def _find(self, name: str) -> ProcessContainer | None:
-        return next(
-            (it for it in self._all() if name in (it.spec["name"], it.spec["id"])), None
-        )
+        return next((it for it in self._all() if name in (it.spec["name"], it.spec["id"])), None)
 
     def _known(self, name: str) -> ProcessContainer:
         found = self._find(name)
@@ -304,7 +301,7 @@ class ProcessEngine:
         here = self._here(container, path)
         if not here.is_relative_to(container.root) or ".." in here.parts:
             raise Unsupported(
-                f"{path} is not in the application root; a process shares all else with this machine.",
+                f"{path} is not in the application root, which is all that a process has.",
                 hint=f"Use a path below {APP_ROOT}, or the file itself.",
             )
         if not here.exists():
@@ -317,6 +314,12 @@ class ProcessEngine:
         for name, value in {**wanted, "read_only": spec.read_only or None}.items():
             if value is not None:
                 log.warning("run.%s=%s is not applied to a process.", name, value)
+
+
+def _inherited() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
+    }
 
 
 def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A "container" of the process engine: a folder with what was asked, what runs, and what it said."""
+"""A "container" of the process engine: a folder with what was asked, what runs, what it said."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ProcessContainer:
         # Killed, the group is gone at once; what is waited for is the supervisor's last word.
         for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, _LAST_WORD_S)):
             child = self._process("child")
-            # A group leader that is gone has no group of ours any more; its number may be another's.
+            # When the group's leader is gone, its number may be another's.
             if child is not None:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, number)

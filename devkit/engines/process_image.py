@@ -1,4 +1,4 @@
-"""An image for the process engine: a virtual environment, a copy of the runtime, and where files belong."""
+"""An image of the process engine: a virtual environment, the runtime, and where files belong."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ImageStore:
         return self._folder / "images" / name / "runtime" / RUNTIME_PACKAGE.name
 
     def remove(self, tag: str) -> None:
-        """Remove a tag, and the image with its last tag; the virtual environment stays for the next."""
+        """Remove a tag, and the image with its last tag; its virtual environment stays."""
         image = self.find(tag)
         if image is None:
             return
@@ -140,7 +140,7 @@ class ImageStore:
 
 
 def place(placements: Sequence[Sequence[str]], root: Path) -> None:
-    """Link the workspace's files into an application root, so that a debugger sees their true paths.
+    """Link the workspace's files into an application root; a debugger sees their true paths.
 
     Raises:
         Unsupported: a place outside the application root, or inside another one's folder.

@@ -1,7 +1,7 @@
 """The parent of a service that runs as a process: keeps its log and its exit code.
 
-Run as `python -m devkit.engines.supervisor FOLDER` by engines/process.py. It goes into the background once the
-service has started, so that the service outlives the devkit command that asked for it.
+Run as `python -m devkit.engines.supervisor FOLDER` by engines/process.py. It goes into the
+background once the service has started, which so outlives the devkit command that asked for it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import inspect
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 
-from . import bare_app, failure
+from . import bare_app, failure, wire
 from .settings import Settings
 
 WsgiApp = Callable[..., Any]
@@ -40,6 +41,7 @@ class Scoring:
 
     def __init__(self, inner: Any, settings: Settings) -> None:
         self._inner = inner
+        self.run = inner.run
         self._roots = settings.watch_roots
 
     def __call__(self, environ: Dict[str, Any], start_response: Any) -> Any:
@@ -129,29 +131,35 @@ class _Handler(WSGIRequestHandler):
         pass  # the front logs requests
 
 
-def hot_reload(files: List[str]) -> bool:
-    """Patch the functions of the changed `files` in place, keeping what init() loaded; False where it cannot be."""
+def hot_reload(run: Callable[..., Any], files: List[str]) -> bool:
+    """Patch the functions of the changed `files` in place; what init() loaded stays.
+
+    `run` leads to the entry script's namespace; the inference server keeps it out of sys.modules.
+    """
     try:
-        from _pydevd_bundle.pydevd_reload import xreload  # type: ignore[import-not-found]
+        importlib.import_module("debugpy.server.api")
+        from _pydevd_bundle.pydevd_reload import xreload
     except ImportError:
-        try:
-            importlib.import_module("debugpy.server.api")
-            from _pydevd_bundle.pydevd_reload import xreload  # type: ignore[import-not-found]
-        except ImportError:
-            return False
+        return False
     modules = [
         module
-        for module in list(sys.modules.values())
+        for module in [*sys.modules.values(), _EntryModule(run)]
         if os.path.realpath(getattr(module, "__file__", None) or os.devnull) in files
     ]
-    return bool(modules) and all([_patched(xreload, module) for module in modules])
+    patched = [_patched(xreload, module) for module in modules]
+    return bool(patched) and all(patched)
+
+
+class _EntryModule:
+    """The entry script's module: its namespace outlives the module object, which nobody holds."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self.__dict__ = getattr(inspect.unwrap(run), "__globals__", {})
 
 
 def _patched(xreload: Any, module: Any) -> bool:
     try:
-        xreload(module)
+        return bool(xreload(module))
     except Exception as error:  # noqa: BLE001 - a syntax error: the old code keeps serving
-        failure_text = "{}: {}".format(type(error).__name__, error)
-        sys.stderr.write("devkit: hot reload of {}: {}\n".format(module.__name__, failure_text))
+        wire.say("{}: {}: {}".format(module.__name__, type(error).__name__, error))
         return False
-    return True

@@ -18,6 +18,7 @@ class Loaded:
     def __init__(self) -> None:
         self.failure = None  # type: Optional[BaseException]
         self.wsgi = None  # type: Any
+        self.run = None  # type: Any
 
 
 def load(settings: Settings) -> Loaded:
@@ -43,6 +44,7 @@ def load(settings: Settings) -> Loaded:
     # create() has reloaded `routes`, so only now its classes are the ones in use.
     _keep_failures(routes, loaded)
     loaded.wsgi = app.wsgi_app
+    loaded.run = routes.main_blueprint.user_script.get_run_function()
     return loaded
 
 

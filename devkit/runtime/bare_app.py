@@ -44,7 +44,7 @@ class Loaded:
     """The app as WSGI, and the exception behind its last answer."""
 
     def __init__(self, run: Any, data_name: str, wants_headers: bool) -> None:
-        self._run = run
+        self.run = run
         self._data_name = data_name
         self._wants_headers = wants_headers
         self.failure = None  # type: Optional[BaseException]
@@ -77,7 +77,7 @@ class Loaded:
             arguments["request_headers"] = _headers(environ)
         began = time.monotonic()
         try:
-            result = self._run(**arguments)
+            result = self.run(**arguments)
             status, headers, body = _json("200 OK", {} if result is None else result)
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failure = error

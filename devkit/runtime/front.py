@@ -148,6 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             response, connection = self._exchange(lease, body)
         except WorkerGone:
+            lease.is_gone = True
             self._fail(*_ended(lease, self.settings))
             return
         try:
@@ -156,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._fail(*_ended(lease, self.settings))
             elif failure is not None:
                 response.read()
+                # It ends itself after this answer, as under gunicorn.
+                lease.is_gone = lease.is_gone or failure["type"] == "SystemExit"
                 message = "{}: {}".format(failure["type"], failure["message"])
                 self._fail(outcome.RAISED, message, failure)
             else:

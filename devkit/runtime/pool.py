@@ -26,13 +26,17 @@ class Unavailable(Exception):
 
 
 class Lease:
-    """One worker, held for one request. `ended_as` is set by the supervisor when it ends the worker."""
+    """One worker, held for one request.
+
+    `ended_as` is the outcome when the supervisor ended the request; the worker may have survived that.
+    """
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
         self.port = port
         self.active_s = 0.0
         self.ended_as = None  # type: Optional[str]
+        self.is_gone = False
         self.signalled_at = None  # type: Optional[float]
 
 
@@ -89,7 +93,7 @@ class Pool:
         with self._changed:
             if self._leases.get(lease.pid) is lease:
                 del self._leases[lease.pid]
-                if lease.ended_as is None:
+                if not lease.is_gone:
                     self._free.append(Lease(lease.pid, lease.port))
                     self._changed.notify_all()
 
@@ -104,8 +108,9 @@ class Pool:
         with self._changed:
             self._free = [worker for worker in self._free if worker.pid != pid]
             lease = self._leases.get(pid)
-            if lease is not None and lease.ended_as is None:
-                lease.ended_as = ended_as
+            if lease is not None:
+                lease.is_gone = True
+                lease.ended_as = lease.ended_as or ended_as
 
     def leases(self) -> List[Lease]:
         """The requests under way."""

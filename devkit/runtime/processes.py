@@ -87,9 +87,14 @@ class Zygote:
 
 
 class Worker:
-    """A child of the zygote. States: forked, standby, loading, ready, failed."""
+    """A child of the zygote. States: forked, standby, loading, ready, failed, retired."""
 
-    def __init__(self, slot: int, on_message: Callable[[Worker, Message], None]) -> None:
+    def __init__(
+        self,
+        slot: int,
+        on_message: Callable[[Worker, Message], None],
+        on_end: Callable[[Worker], None],
+    ) -> None:
         self.slot = slot
         self.pid = 0
         self.state = "forked"
@@ -97,11 +102,12 @@ class Worker:
         self.port = 0
         self.is_ended_by_us = False
         self.has_ended = False
-        self.channel = Channel(lambda message: on_message(self, message), lambda: None)
+        self.channel = Channel(lambda message: on_message(self, message), lambda: on_end(self))
 
     def kill(self) -> None:
         """End it now, whatever it does."""
         self.is_ended_by_us = True
+        self.state = "retired"
         if self.pid and not self.has_ended:
             send_signal(self.pid, signal.SIGKILL)
 

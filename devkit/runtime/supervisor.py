@@ -33,6 +33,8 @@ TICK_S = 0.05
 # For run() to let the Timeout through; then the worker is killed.
 GRACE_S = 1.0
 STOP_S = 3.0
+# For the zygote to report how a worker ended.
+REPORT_S = 0.3
 
 
 def main(_arguments: List[str]) -> int:
@@ -53,7 +55,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = Pool(settings.scoring_timeout_s)
-        self._watch = Watch(settings.watch_roots, self._on_change, self._pool.hold)
+        self._watch = Watch(settings.watch_roots, self._on_change, self._on_unsure)
         questions = {
             "devkit/status": self._answer_status,
             "devkit/wait": self._answer_wait,
@@ -73,6 +75,8 @@ class Supervisor:
         self._load_is_due = True
         self._standby_is_due = False
         self._deaths = []  # type: List[float]
+        self._is_unsure = False
+        self._patching = set()  # type: Set[int]
         self._changed_at = time.monotonic()
         self._reload_ms = None  # type: Optional[float]
         self._init_ms = None  # type: Optional[float]
@@ -166,6 +170,7 @@ class Supervisor:
         """Its children live on without a parent; new ones need a new zygote."""
         if self._stop.is_set() or self._zygote is None:
             return
+        self._zygote_is_up = False
         status = self._zygote.process.wait()
         say("the zygote ended ({}); starting another".format(processes.exit_text(status)))
         self._preload = [name for name in self._preload if name not in self._not_preloaded]
@@ -212,7 +217,7 @@ class Supervisor:
 
     def _fork(self) -> None:
         self._slots += 1
-        worker = Worker(self._slots, self._on_worker)
+        worker = Worker(self._slots, self._on_worker, self._on_worker_silent)
         self._workers[worker.slot] = worker
         if self._zygote is not None:
             self._zygote.fork(worker)
@@ -252,11 +257,9 @@ class Supervisor:
         elif kind == "waiting":
             say("the entry script waits for a debugger to attach")
         elif kind == "hot":
-            say(
-                "patched in place"
-                if message["done"]
-                else "could not be patched; the old code serves on"
-            )
+            say("patched in place" if message["done"] else "not patched; the old code serves on")
+            self._patching.discard(worker.slot)
+            self._on_unsure(self._is_unsure)
         self._advance()
 
     def _on_ready(self, worker: Worker, message: Message) -> None:
@@ -316,6 +319,11 @@ class Supervisor:
             self._on_early_death(worker, status)
         self._advance()
 
+    def _on_worker_silent(self, worker: Worker) -> None:
+        """Its channel is closed: the zygote tells how it ended, unless that is gone too."""
+        loop = asyncio.get_event_loop()
+        loop.call_later(REPORT_S, lambda: self._on_exit(worker.pid, -signal.SIGKILL))
+
     def _replace_dead(self, worker: Worker) -> None:
         if worker.generation == self._generation and not self._active:
             self._changed_at = time.monotonic()
@@ -341,6 +349,7 @@ class Supervisor:
 
     def _forget(self, worker: Worker) -> None:
         self._workers.pop(worker.slot, None)
+        self._patching.discard(worker.slot)
         self._debug.forget(worker.pid)
         worker.channel.close()
 
@@ -358,14 +367,18 @@ class Supervisor:
             self._retire_active()
             background.start(self._reload(changes))
 
+    def _on_unsure(self, is_unsure: bool) -> None:
+        """Requests wait while it is open whether the code that would answer them is the saved one."""
+        self._is_unsure = is_unsure
+        self._pool.hold(self._is_unsure or bool(self._patching))
+
     async def _patch(self, changes: List[Change]) -> None:
         """Put new function bodies into the running workers: what init() loaded stays."""
+        self._patching = {worker.slot for worker in self._active}
+        self._on_unsure(self._is_unsure)
         await self._debug.follow(changes)
         for worker in self._active:
             worker.channel.send({"do": "hot", "files": [change.path for change in changes]})
-        standby = self._standby
-        if standby is not None and standby.state == "standby":
-            self._advance()
 
     async def _reload(self, changes: Sequence[Change]) -> None:
         """Swap: end the workers, wake the standby with the new code."""

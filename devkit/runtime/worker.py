@@ -57,6 +57,7 @@ class _Worker:
         self._load = threading.Event()
         self._sending = threading.Lock()
         self._busy = False
+        self._scoring = None  # type: Optional[app.Scoring]
         self._debugger = Debugger(lambda what: self._tell({"is": what}))
 
     def main(self) -> int:
@@ -104,7 +105,10 @@ class _Worker:
             elif action == "detached":
                 self._debugger.attached.clear()
             elif action == "hot":
-                self._tell({"is": "hot", "done": app.hot_reload(command["files"])})
+                self._tell({"is": "hot", "done": self._patch(command["files"])})
+
+    def _patch(self, files: List[str]) -> bool:
+        return self._scoring is not None and app.hot_reload(self._scoring.run, files)
 
     def _tell(self, message: wire.Message) -> None:
         with self._sending:
@@ -118,7 +122,7 @@ class _Worker:
         self._tell({"is": "loading"})
         files.start()
         try:
-            scoring = app.load(self._settings)
+            scoring = self._scoring = app.load(self._settings)
         except BaseException as error:  # noqa: BLE001 - SystemExit in init() is the user's failure too
             files.stop()
             self._tell(

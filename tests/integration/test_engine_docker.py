@@ -23,6 +23,7 @@ from devkit.engines.docker import DockerEngine
 from devkit.errors import (
     BaseImageMissing,
     BuildError,
+    EngineError,
     NoEngine,
     NotOurs,
     PackageInstallFailed,
@@ -356,9 +357,7 @@ def test_an_image_is_made_of_a_tar_with_its_labels(engine: DockerEngine) -> None
 
 def test_a_broken_tar_is_refused(engine: DockerEngine) -> None:
     tag = Tag("contract-import", "broken")
-    from devkit.errors import EngineError
-
-    with pytest.raises(EngineError, match="contract-import:broken"):
+    with pytest.raises(EngineError, match="tar"):
         engine.import_image(io.BytesIO(b"no tar " * 1000), tag, labels={})
 
 
@@ -367,7 +366,8 @@ def test_a_broken_tar_is_refused(engine: DockerEngine) -> None:
 
 def test_an_engine_without_rights_says_what_to_do() -> None:
     script = (
-        "import os; from devkit.engines import connect\n"
+        "import os, encodings.idna, devkit.engines.docker, devkit.engines.endpoint\n"
+        "from devkit.engines import connect\n"
         "from devkit.errors import EngineDenied\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: connect()\n"

@@ -12,7 +12,7 @@ import pytest
 from devkit import container, contract
 from devkit.config import Config
 from devkit.container import RunOptions
-from devkit.engine import EngineInfo, PortBinding, RunSpec, Tag
+from devkit.engine import Container, EngineInfo, PortBinding, RunSpec, Tag
 from devkit.errors import (
     BadValue,
     ContainerDied,
@@ -242,7 +242,7 @@ def test_a_container_is_replaced_on_its_own_ports() -> None:
 
 def test_an_interrupted_start_leaves_no_network() -> None:
     class Interrupted(FakeEngine):
-        def run(self, spec: RunSpec) -> container.Container:
+        def run(self, spec: RunSpec) -> Container:
             raise KeyboardInterrupt
 
     engine = Interrupted("debug:1")

@@ -173,6 +173,19 @@ def test_a_debugger_that_does_not_answer_is_left_in_time() -> None:
     assert adapter.commands[-1] == "disconnect"
 
 
+def test_a_debugger_that_never_stops_talking_is_left_in_time() -> None:
+    def flood(connection: Connection, request: dict[str, Any]) -> None:
+        while True:  # until the client has closed
+            connection.event("output", {"output": "x" * 1000})
+
+    with (
+        peer(Adapter(threads=flood).serve) as port,
+        attached(port, timeout_s=0.3) as session,
+        pytest.raises(DebuggerUnreachable, match="did not answer threads"),
+    ):
+        session.threads()
+
+
 NONSENSE = {
     "not a message": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "a header without an end": b"x" * (wire.MAX_HEADER + 1),

@@ -138,9 +138,9 @@ def test_the_user_is_a_number(tmp_path: Path, user: int | str, line: str) -> Non
 
 
 def test_a_user_name_or_a_strange_package_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="run.user"):
+    with pytest.raises(BadValue, match=r"run.user"):
         rendered(workspace(tmp_path, run__user="alice"))
-    with pytest.raises(BadValue, match="image.apt"):
+    with pytest.raises(BadValue, match=r"image.apt"):
         rendered(workspace(tmp_path, image__apt=["gcc; rm -rf /"]))
 
 

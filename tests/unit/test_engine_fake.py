@@ -1,4 +1,4 @@
-"""The fake engine keeps the contract, so what the unit tests of the steps show is worth something."""
+"""The fake engine keeps the contract, so what unit tests of the steps show is worth something."""
 
 from __future__ import annotations
 

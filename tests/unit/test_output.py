@@ -1,4 +1,4 @@
-"""What is shown: one JSON object or text, and nothing from a container that a terminal would obey."""
+"""What is shown: one JSON object or text, and nothing that a terminal would obey."""
 
 from __future__ import annotations
 

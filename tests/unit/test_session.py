@@ -1,0 +1,471 @@
+"""The steps in order, on an engine in memory whose containers answer as devkit's runtime does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devkit import session as module
+from devkit.config import Override, load
+from devkit.errors import (
+    ContainerDied,
+    EntryScriptBroken,
+    InitFailed,
+    LaunchFileBroken,
+    MappingNotProved,
+    NoService,
+    OutOfMemory,
+    RemoteDebugRefused,
+)
+from devkit.output import jsonable
+from devkit.results import Debugging
+from devkit.running import RunningService, lines
+from devkit.session import Session
+from devkit.start import BuildOptions, StartOptions
+from tests.serving_engine import ServingEngine
+
+SCORE = (
+    "import helper\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return helper.same(data)\n"
+)
+HELPER = "def same(data):\n    return data\n"
+
+Open = Callable[..., Session]
+
+
+def unheard(_: str) -> None:
+    """Take progress that no test looks at."""
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingEngine]:
+    made = ServingEngine()
+    monkeypatch.setattr(module, "connect", lambda *_, **__: made)
+    yield made
+    made.shut_down()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "iris démo"
+    folder.mkdir()
+    (folder / "score.py").write_text(SCORE)
+    (folder / "helper.py").write_text(HELPER)
+    return folder.resolve()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def opened(root: Path, said: list[str], engine: ServingEngine) -> Open:
+    def make(kind: str | None = None, **overrides: Any) -> Session:
+        ports = {"ports.score": "auto", "ports.debug": "auto"}
+        given = {key.replace("__", "."): value for key, value in overrides.items()}
+        workspace = load(root, overrides={**ports, **given}, environ={})
+        return Session(workspace, progress=said.append, kind=kind)
+
+    return make
+
+
+def debugged(session: Session, **given: Any) -> Debugging:
+    return session.debug(BuildOptions(), StartOptions(), **given)
+
+
+def runs(engine: ServingEngine) -> list[str]:
+    return [call.split()[0] for call in engine.calls if call.split()[0] in ("build", "run")]
+
+
+def test_debug_packages_starts_proves_and_writes_launch_json(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    made = debugged(opened())
+    assert runs(engine) == ["build", "run"]
+    (mapping,) = made.mappings
+    assert (mapping.local, mapping.verified) == (str(root), True)
+    assert mapping.remote == "/var/azureml-app/iris démo"
+    assert engine.asked.count("disconnect") == engine.asked.count("attach") == 1
+    text = (root / ".vscode" / "launch.json").read_text("utf-8")
+    debug = made.running.debug
+    assert debug is not None
+    assert f'"port": {debug.port}' in text
+    assert made.error is None
+
+
+def test_the_object_that_debug_prints_is_a_contract(opened: Open, root: Path) -> None:
+    printed = jsonable(debugged(opened()).contract())
+    assert list(printed) == [
+        "container",
+        "image",
+        "engine",
+        "score_uri",
+        "debug",
+        "mappings",
+        "launch_json",
+        "timings",
+    ]
+    assert list(printed["debug"]) == ["host", "port"]
+    assert list(printed["mappings"][0]) == ["local", "remote", "verified"]
+    assert list(printed["timings"]) == ["package_s", "start_s", "init_s", "attach_s"]
+    assert printed["launch_json"] == str(root / ".vscode" / "launch.json")
+    assert printed["timings"]["init_s"] == 0.012
+    assert printed["container"] == "iris-demo"
+    assert printed["score_uri"].endswith("/score")
+
+
+def test_a_service_that_runs_is_kept_when_nothing_changed(
+    opened: Open, engine: ServingEngine, said: list[str]
+) -> None:
+    first = debugged(opened())
+    second = debugged(opened())
+    assert runs(engine) == ["build", "run"]
+    assert second.running.debug == first.running.debug
+    assert "Kept iris-demo, which runs; files brought up to date: 0" in said
+
+
+def test_edited_sources_move_into_the_container_that_runs(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    (root / "helper.py").write_text(HELPER + "# edited\n")
+    (root / "new.py").write_text("X = 1\n")
+    assert debugged(opened()).mappings[0].verified
+    assert runs(engine) == ["build", "run"]
+    files = {path.name: content for path, content in engine.boxes["iris-demo"].files.items()}
+    assert files["helper.py"].endswith(b"# edited\n")
+    assert files["new.py"] == b"X = 1\n"
+
+
+def test_another_requirement_makes_another_container(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    (root / "requirements.txt").write_text("attrs\n")
+    debugged(opened())
+    assert runs(engine) == ["build", "run"] * 2
+
+
+def test_options_stick_while_the_container_runs(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    given = {"image.base": Override("own:1", "--base"), "run.env": Override({"A": "1"}, "--env")}
+    with Session(load(root, overrides=given, environ={}), progress=unheard) as session:
+        before = debugged(session)
+    with Session(load(root, environ={}), progress=unheard) as session:
+        after = debugged(session)
+        assert session.workspace.config.image.base == "own:1"
+        assert session.workspace.origins["image.base"] == "the running container iris-demo"
+    assert runs(engine) == ["build", "run"]
+    assert after.running.debug == before.running.debug
+
+
+def test_options_given_now_win_over_those_that_stick(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    for memory in ("1g", "2g"):
+        given = {"run.memory": Override(memory, "--memory")}
+        debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
+    assert engine.boxes["iris-demo"].spec.memory == "2g"
+
+
+def test_a_service_named_by_option_is_found_by_its_workspace(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    given = {"service": Override("other", "--service")}
+    debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
+    plain = Session(load(root, environ={}), progress=unheard)
+    assert debugged(plain).running.service == "other"
+    assert runs(engine) == ["build", "run"]
+
+
+def test_a_failed_init_is_the_result_and_names_the_local_line(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    engine.fail("/var/azureml-app/iris démo/score.py", 5, "no model")
+    made = debugged(opened())
+    assert isinstance(made.error, InitFailed)
+    assert made.error.exit_code == 6
+    assert made.error.message == f"{root / 'score.py'}:5: init() raised ValueError: no model"
+    assert made.problem_line is not None
+    assert made.problem_line.startswith("devkit: score.py:5: error: ")
+    assert engine.boxes["iris-demo"].container.is_running
+    assert made.launch_json is not None
+    assert made.launch_json.exists()
+    assert not made.mappings[0].verified
+
+
+def test_waiting_for_the_client_in_init_is_ended_by_nobody_else(
+    opened: Open, engine: ServingEngine
+) -> None:
+    made = debugged(opened(debug__wait_for_client=True))
+    assert made.error is None
+    assert "attach" not in engine.asked
+    assert engine.boxes["iris-demo"].spec.env["DEVKIT_WAIT_FOR_CLIENT"] == "1"
+
+
+def test_an_attached_editor_is_named_and_left_alone(opened: Open, engine: ServingEngine) -> None:
+    engine.status["attached"] = {"client": "Visual Studio Code", "since": 1.0}
+    made = debugged(opened())
+    assert made.attached == "Visual Studio Code"
+    assert "attach" not in engine.asked
+    assert made.mappings[0].verified
+
+
+def test_an_entry_script_that_cannot_be_stopped_in_is_an_error(
+    opened: Open, engine: ServingEngine
+) -> None:
+    engine.unbound.add("score.py")
+    with pytest.raises(MappingNotProved, match=r"score\.py"):
+        debugged(opened())
+
+
+def test_another_file_that_does_not_compile_is_only_mentioned(
+    opened: Open, root: Path, said: list[str]
+) -> None:
+    (root / "old.py").write_text("print 'python 2'\n")
+    made = debugged(opened())
+    assert not made.mappings[0].verified
+    assert any("old.py does not compile" in line for line in said)
+
+
+def test_without_proof_and_launch_file_nothing_is_attached_or_written(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    made = debugged(opened(), write=False, prove=False)
+    assert "attach" not in engine.asked
+    assert not (root / ".vscode").exists()
+    assert made.launch_json is None
+    assert made.contract()["timings"]["attach_s"] is None
+
+
+def test_a_broken_launch_json_is_told_before_anything_is_done(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    (root / ".vscode").mkdir()
+    (root / ".vscode" / "launch.json").write_text("{ nonsense")
+    with pytest.raises(LaunchFileBroken):
+        debugged(opened())
+    assert engine.calls == []
+    assert (root / ".vscode" / "launch.json").read_text() == "{ nonsense"
+
+
+@pytest.mark.parametrize("step", ["debug", "run"])
+def test_a_broken_entry_script_is_told_before_any_build(
+    opened: Open, engine: ServingEngine, root: Path, step: str
+) -> None:
+    (root / "score.py").write_text("def init(:\n")
+    with pytest.raises(EntryScriptBroken, match=r"score\.py:1"):
+        getattr(opened(), step)(BuildOptions(), StartOptions())
+    assert engine.calls == []
+
+
+def test_an_open_debugger_is_refused_before_any_build(opened: Open, engine: ServingEngine) -> None:
+    with pytest.raises(RemoteDebugRefused):
+        opened().run(BuildOptions(), StartOptions(bind="0.0.0.0"))
+    assert engine.calls == []
+
+
+def test_run_without_a_debugger_waits_for_the_health_of_the_service(
+    opened: Open, engine: ServingEngine
+) -> None:
+    running = opened().run(BuildOptions(), StartOptions(debug=False))
+    assert running.debug is None
+    assert engine.asked == []
+    assert engine.boxes["iris-demo"].spec.env["DEVKIT_DEBUG"] == "0"
+
+
+def test_run_raises_when_init_failed(opened: Open, engine: ServingEngine) -> None:
+    engine.fail("/var/azureml-app/iris démo/score.py", 5, "no model")
+    with pytest.raises(InitFailed):
+        opened().run(BuildOptions(), StartOptions())
+
+
+def test_delete_leaves_no_container_network_or_entry(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    session = opened()
+    session.delete(session.deletion(with_launch=True))
+    assert engine.boxes == {}
+    assert engine.networks == {}
+    assert not (root / ".vscode").exists()
+    session.delete(session.deletion(with_launch=True))
+
+
+def test_delete_leaves_what_others_wrote_in_launch_json(opened: Open, root: Path) -> None:
+    (root / ".vscode").mkdir()
+    text = '{\n  // mine\n  "version": "0.2.0",\n  "configurations": [{"name": "mine"}]\n}\n'
+    (root / ".vscode" / "launch.json").write_text(text)
+    debugged(opened())
+    session = opened()
+    session.delete(session.deletion(with_launch=True))
+    assert (root / ".vscode" / "launch.json").read_text() == text
+
+
+def test_stop_names_the_container_and_status_says_so(opened: Open, engine: ServingEngine) -> None:
+    debugged(opened())
+    assert opened().stop() == "iris-demo"
+    status = opened().service().status()
+    assert (status.container_state, status.runtime) == ("exited", None)
+
+
+def test_without_a_container_the_services_that_there_are_get_named(
+    opened: Open, engine: ServingEngine, tmp_path: Path
+) -> None:
+    debugged(opened())
+    (tmp_path / "other").mkdir()
+    session = Session(load(tmp_path / "other", environ={}), progress=unheard)
+    with pytest.raises(NoService, match="other") as caught:
+        session.service()
+    assert caught.value.hint is not None
+    assert "iris-demo" in caught.value.hint
+
+
+def test_an_explicitly_named_service_is_never_another_one(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    given = {"service": Override("unknown", "--service")}
+    with pytest.raises(NoService, match="unknown"):
+        Session(load(root, overrides=given, environ={}), progress=unheard).service()
+
+
+def test_the_status_comes_from_the_labels_alone(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    (root / "score.py").unlink()
+    (root / "helper.py").unlink()
+    service = opened().service()
+    status = service.status()
+    assert status.runtime is not None
+    assert status.runtime.state == "ready"
+    assert status.workspace == str(root)
+    assert service.mappings[0].local == root
+    assert "iris-demo: ready" in str(status)
+
+
+def test_a_chosen_engine_is_what_the_editors_task_uses_too(opened: Open, root: Path) -> None:
+    debugged(opened(kind="process"))
+    task = (root / ".vscode" / "tasks.json").read_text("utf-8")
+    assert '"--engine"' in task
+    assert '"process"' in task
+
+
+def test_launch_without_a_container_takes_what_is_configured(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    session = Session(load(root, environ={}), progress=unheard)
+    assert '"port": 5678' in session.launch_files("print").text
+    assert not (root / ".vscode").exists()
+    assert not session.launch_files("check").up_to_date
+    assert len(session.launch_files("write").changed) == 2
+    assert session.launch_files("check").up_to_date
+    assert len(session.launch_files("remove").changed) == 2
+    assert not (root / ".vscode").exists()
+
+
+def test_a_dry_run_decides_and_does_nothing(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    said, text = opened().dry_run(BuildOptions(), StartOptions())
+    assert said == {
+        "would": {
+            "image": "debug:1",
+            "container": "iris-demo",
+            "ports": {5001: "auto", 5678: "auto"},
+        }
+    }
+    assert "Would build debug:1 from python:3.13-slim" in text
+    assert engine.calls == []
+
+
+@pytest.fixture
+def unpushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Follow the log alone."""
+    monkeypatch.setattr(Session, "_pushing", lambda *_: nullcontext())
+
+
+@pytest.mark.usefixtures("unpushed")
+def test_following_ends_with_how_the_container_died(opened: Open, engine: ServingEngine) -> None:
+    debugged(opened())
+    engine.end("iris-demo", 137, oom_killed=True, log=b"last words\n")
+    shown: list[str] = []
+    with pytest.raises(OutOfMemory):
+        opened().follow(show=shown.append)
+    assert shown == ["last words\n"]
+
+
+@pytest.mark.usefixtures("unpushed")
+def test_following_goes_on_with_the_container_that_took_its_place(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    engine.write_log("iris-demo", b"first\n")
+    shown: list[str] = []
+
+    def show(line: str) -> None:
+        shown.append(line)
+        if line == "first\n":
+            (root / "requirements.txt").write_text("attrs\n")
+            debugged(opened())
+            engine.write_log("iris-demo", b"second\n")
+        elif line == "second\n":
+            engine.end("iris-demo", 0)
+
+    with pytest.raises(ContainerDied):
+        opened().follow(show=show)
+    assert shown == ["first\n", "second\n"]
+
+
+@pytest.mark.parametrize("step", ["debug", "run"])
+def test_ctrl_c_while_a_new_container_comes_up_takes_it_away(
+    opened: Open, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunningService, "ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(opened(), step)(BuildOptions(), StartOptions())
+    assert runs(engine) == ["build", "run"]
+    assert (engine.boxes, engine.networks) == ({}, {})
+
+
+def test_ctrl_c_leaves_a_container_that_ran_before(
+    opened: Open, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    debugged(opened())
+    monkeypatch.setattr(RunningService, "ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        debugged(opened())
+    assert engine.boxes["iris-demo"].container.is_running
+
+
+def test_a_log_is_cut_into_lines_wherever_its_pieces_end() -> None:
+    pieces = [b"a\nb", "c\ndü".encode()[:-1], "ü".encode()[-1:], b"\n", b"\xff", b"end"]
+    assert list(lines(pieces)) == ["a\n", "bc\n", "dü\n", "\ufffdend\n"]
+
+
+def test_a_line_without_end_is_not_kept_whole() -> None:
+    cut = list(lines([b"x" * 50_000] * 10))
+    assert sum(len(line) - 1 for line in cut) == 500_000
+    assert max(map(len, cut)) < 120_000
+
+
+def test_options_of_a_container_are_json_in_a_label(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    given = {"ports.score": Override("auto", "--port"), "service": Override("x", "--service")}
+    debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
+    said = json.loads(engine.boxes["x"].container.labels["devkit.options"])
+    assert said["config"] == {"ports.score": "auto"}
