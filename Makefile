@@ -1,7 +1,8 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs; twice is quick.
 SHELL := /bin/bash
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest
+# A file's tests share what they set up, so one process runs them all.
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 # The Pythons whose base images the engine tests use.
 BASES := 3.13 3.11
 .DEFAULT_GOAL := help
@@ -14,9 +15,9 @@ demo: engine ## the main job, watched: package, run, breakpoint, hot reload (2 t
 	@$(PY) scripts/demo.py
 
 test: base lint type ## everything that has to hold: lint, types, unit tests, tests on a real engine
-	@if scripts/engine >/dev/null 2>&1; then $(PYTEST) -n 2 --dist loadfile; else \
+	@if scripts/engine >/dev/null 2>&1; then $(PYTEST); else \
 	  echo "No container engine: the tests that need one are left out."; \
-	  $(PYTEST) -n 2 --dist loadfile -m "not engine"; fi
+	  $(PYTEST) -m "not engine"; fi
 
 setup: ## .venv with devkit and its tools
 	@scripts/setup
@@ -40,10 +41,10 @@ type: setup ## mypy --strict
 	@$(PY) -m mypy
 
 test-unit: setup ## the tests without an engine, in seconds
-	@$(PYTEST) tests/unit
+	@$(PYTEST) tests/unit tests/test_docs.py
 
 test-engine: base ## the tests on a real engine
-	@$(PYTEST) tests/integration
+	@$(PYTEST) -m engine
 
 bench: base ## every figure, beside what one would do by hand
 	@$(PY) -m bench

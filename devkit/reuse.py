@@ -25,6 +25,8 @@ from devkit.running import RunningService
 LABEL_FRAME = "devkit.frame-hash"
 LABEL_OPTIONS = "devkit.options"
 
+_FROM_CONTAINER = "the container"
+
 # Where a build context holds the source directory; see image.py.
 _SOURCE = PurePosixPath("app")
 _TIMEOUT_S = 5
@@ -41,11 +43,9 @@ def frame(engine: Engine, plan: Plan, run: RunSpec) -> str:
     return hashlib.sha256(f"{image}{json.dumps(started, default=str)}".encode()).hexdigest()
 
 
-def given_options(workspace: Workspace) -> dict[str, Any]:
-    """Return the configuration keys that came from the command line."""
-    values = workspace.config.model_dump(mode="json")
-    keys = [key for key, origin in workspace.origins.items() if origin.startswith("--")]
-    return {key: _at(values, key) for key in keys if key != "service"}
+def has_options(workspace: Workspace) -> bool:
+    """Whether the command line says anything about image or container."""
+    return any(o.startswith("--") for key, o in workspace.origins.items() if key != "service")
 
 
 def remembered_options(
@@ -53,7 +53,7 @@ def remembered_options(
 ) -> tuple[Workspace, dict[str, Any]]:
     """Return the workspace with the options of a container, and its start options."""
     said = json.loads(container.labels.get(LABEL_OPTIONS, "{}"))
-    origin = f"the running container {container.name}"
+    origin = f"{_FROM_CONTAINER} {container.name}"
     # It may have been named with --service, and found as the one of this workspace.
     values = {"service": container.labels[contract.LABEL_SERVICE], **said.get("config", {})}
     return overridden(workspace, values, origin), said.get("start", {})
@@ -63,7 +63,10 @@ def labels(
     workspace: Workspace, start: Mapping[str, Any], plan: Plan, frame: str
 ) -> dict[str, str]:
     """Return what a container's labels say for the functions here, and its layout."""
-    said = {"config": given_options(workspace), "start": start}
+    values = workspace.config.model_dump(mode="json")
+    sticking = ("--", _FROM_CONTAINER)
+    keys = [k for k, o in workspace.origins.items() if o.startswith(sticking) and k != "service"]
+    said = {"config": {key: _at(values, key) for key in keys}, "start": start}
     return {
         LABEL_FRAME: frame,
         LABEL_OPTIONS: json.dumps(said, ensure_ascii=False),

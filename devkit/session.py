@@ -95,6 +95,7 @@ class Session:
         Raises:
             InitFailed: init() raised; the container stays, and the next edit heals it.
         """
+        start = self._remembered(start)
         up = started(self.engine, self.workspace, build, start, progress=self.progress)
         waits = start.debug and self.workspace.config.debug.wait_for_client
         with self._undone_if_interrupted(up):
@@ -195,14 +196,12 @@ class Session:
         return attach.written(root, target, action)
 
     def _remembered(self, start: StartOptions) -> StartOptions:
-        """Take over the options of the container that runs, where none are given now."""
-        if reuse.given_options(self.workspace) or start != StartOptions():
+        """Take over the options of the container that is there, where none are given now."""
+        if reuse.has_options(self.workspace) or start != StartOptions():
             return start
         try:
             container = self.service().container
         except NoService:
-            return start
-        if not container.is_running:
             return start
         self.workspace, said = reuse.remembered_options(self.workspace, container)
         return replace(start, **said)

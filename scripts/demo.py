@@ -99,6 +99,17 @@ class Running:
         ]
         return service.status(debug["host"], debug["port"], mappings=mappings)
 
+    def loaded(self, generation: int) -> None:
+        """Wait until that generation of the code serves."""
+        debug = self.contract["debug"]
+        service.wait_ready(
+            debug["host"],
+            debug["port"],
+            timeout_s=PATIENCE_S,
+            alive=lambda: True,
+            generation=generation,
+        )
+
     def attached(self) -> Session:
         """A debug session, from the entry in launch.json that F5 takes."""
         launch = json5.loads(Path(self.contract["launch_json"]).read_text("utf-8"))
@@ -283,9 +294,10 @@ def _edits(running: Running, session: Session, show: Timeline) -> None:
 
 def _moved_breakpoint(running: Running, session: Session, show: Timeline) -> None:
     with show.step("breakpoint hit again, in the new code, in the same session") as step:
-        running.save(
-            "    data = json", "    # A line above, so that the breakpoint moves.\n    data = json"
-        )
+        generation = running.status().generation
+        code = "    data = json"
+        running.save(code, f"    # A line above: the breakpoint moves.\n{code}")
+        running.loaded(generation + 1)
         _stop_and_look(running, session, step)
 
 

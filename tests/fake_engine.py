@@ -1,8 +1,8 @@
 """An engine in memory for unit tests of the steps; it passes engine_contract.py, so it cannot lie.
 
-Images and files are plain dictionaries. A container runs nothing unless its RunSpec has a `command`:
-that one, and every exec, is a process of this machine. `answers` replaces an exec: command ->
-(exit code, output). `calls` records what was asked, as "run iris", "build debug:1", ... .
+Images and files are plain dictionaries. A container runs nothing unless its RunSpec has a
+`command`: that one, and every exec, is a process of this machine. `answers` replaces an exec:
+command -> (exit code, output). `calls` records what was asked, as "run iris", "build debug:1".
 """
 
 from __future__ import annotations

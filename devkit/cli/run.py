@@ -54,8 +54,9 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
 def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
     """Package, run, prove that breakpoints work, then follow the log: press F5.
 
-    Saved files reach the container at once. Ctrl-C asks whether to stop the service. Options stick
-    as long as the container runs, so that F5 and a plain `devkit debug` find it as it is.
+    Saved files reach the container at once. Ctrl-C asks whether to stop the service. A container
+    that runs is kept when only source files changed. Options stick until others are given or
+    `devkit delete`, so that F5 and a plain `devkit debug` find the service as it was started.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session:

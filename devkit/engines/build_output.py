@@ -14,7 +14,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _STEP = re.compile(r"^#\d+ (?:\d+\.\d+ ?)?")
 _NOISE = re.compile(
     r"^(?:\s*--->.*|Removing intermediate container .*|DONE \d.*|CACHED|-+|\.\.\.|sha256:\S+ .*"
-    r"|\[notice\].*|transferring .*|resolve image config.*|Looking in (?:indexes|links).*)?$"
+    r"|\[notice\].*|Looking in (?:indexes|links).*|building with .* instance .*|\[internal\] .*"
+    r"|copy /context /|transferring .*|exporting .*|writing image .*|naming to .*|resolve .*)?$"
 )
 
 _OURS = re.compile(r"^devkit-error: (.+)$")

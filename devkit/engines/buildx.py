@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,9 @@ from devkit.errors import BuildError
 
 _KEPT_LINES = 400
 _END_WAIT_S = 10
+_LAST_WORDS = re.compile(
+    r"ERROR: (?:failed to (?:build|solve): )+(?:.*failed to create LLB definition: )?(.+)"
+)
 
 
 def is_installed() -> bool:
@@ -75,8 +79,13 @@ def _follow(child: subprocess.Popen[bytes], spec: BuildSpec, progress: Progress)
     feeder = _Feeder(child.stdin, tar_stream(spec, spec.buildkit_dockerfile or spec.dockerfile))
     feeder.start()
     output: deque[str] = deque(maxlen=_KEPT_LINES)
+    words, repeats = "", False
     for line in io.TextIOWrapper(child.stdout, encoding="utf-8", errors="replace"):
-        if text := build_output.shown(line):
+        # After a line of dashes BuildKit says all about the failure once more.
+        repeats = repeats or line.startswith("------")
+        if match := _LAST_WORDS.match(line):
+            words = match[1]
+        elif not repeats and (text := build_output.shown(line)):
             output.append(text)
             progress(text)
     code = child.wait()
@@ -84,8 +93,7 @@ def _follow(child: subprocess.Popen[bytes], spec: BuildSpec, progress: Progress)
     if feeder.error is not None:
         raise feeder.error
     if code:
-        words = output[-1].removeprefix("ERROR: ") if output else f"exit code {code}"
-        raise build_output.failure(list(output), words, tag=spec.tag)
+        raise build_output.failure(list(output), words or f"exit code {code}", tag=spec.tag)
 
 
 class _Feeder(threading.Thread):

@@ -11,10 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from errno import ENOENT
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -22,8 +19,18 @@ import platformdirs
 
 from devkit import ports
 from devkit.contract import APP_ROOT, DEBUG_PORT, ENV_DEBUG_ADDRESS, ENV_SCORE_ADDRESS, SCORE_PORT
-from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
-from devkit.engines import process_image
+from devkit.engine import (
+    BuildSpec,
+    Container,
+    EngineInfo,
+    Image,
+    PortBinding,
+    Progress,
+    RunSpec,
+    Stream,
+    Tag,
+)
+from devkit.engines import process_files, process_image
 from devkit.engines.pipe_stream import PipeStream
 from devkit.engines.process_container import SPEC, ProcessContainer
 from devkit.engines.process_image import ImageStore
@@ -43,16 +50,15 @@ _TOOLS = ("debugpy", "azureml-inference-server-http")
 _ADDRESSES = {SCORE_PORT: ENV_SCORE_ADDRESS, DEBUG_PORT: ENV_DEBUG_ADDRESS}
 # Of the caller's environment: what would lead the service's Python, or the runtime, astray.
 _NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "DEVKIT_", "AZUREML_", "AML_")
-_CHUNK = 1 << 16
 
 
 class ProcessEngine:
-    """Containers are processes; images are virtual environments. State is on disk, under `folder`."""
+    """Containers are processes, images are virtual environments; the state is on disk."""
 
     name = "process"
 
     def __init__(self, folder: Path | None = None, *, tools: Sequence[str] = _TOOLS) -> None:
-        """Use `folder`, by default in the user's cache; install `tools` into each image.
+        """Keep the state in `folder`, by default the user's cache; each image gets `tools`.
 
         Raises:
             Unsupported: this system has no process groups as POSIX has them.
@@ -163,7 +169,7 @@ class ProcessEngine:
                 f"The container {container} does not run.", hint="`devkit run` starts it."
             )
         launch = json.loads((found.folder / LAUNCH).read_text())
-        folder = found.root if workdir is None else self._here(found, PurePosixPath(workdir))
+        folder = process_files.here(found.root, PurePosixPath(workdir or APP_ROOT))
         return PipeStream(command, env={**launch["env"], **(env or {})}, workdir=folder)
 
     def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
@@ -172,20 +178,17 @@ class ProcessEngine:
         Raises:
             Unsupported: a path outside it, or an entry that is neither file nor folder.
         """
-        folder = self._inside(self._known(container), path)
-        with tarfile.open(fileobj=tar, mode="r|*") as archive:
-            for member in archive:
-                _unpack(archive, member, folder)
+        process_files.unpack(tar, process_files.inside(self._known(container).root, path))
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
-        """Yield `path` of the application root as a tar stream."""
-        source = self._inside(self._known(container), path)
-        with tempfile.TemporaryFile() as packed:
-            with tarfile.open(fileobj=packed, mode="w") as archive:
-                archive.add(source.resolve(), arcname=path.name)
-            packed.seek(0)
-            chunks = iter(lambda: packed.read(_CHUNK), b"")
-            return iter(list(chunks))
+        """Yield `path` of the application root as a tar stream.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            Unsupported: it is outside the application root.
+        """
+        source = process_files.inside(self._known(container).root, path)
+        return process_files.packed(source, name=path.name)
 
     def logs(
         self,
@@ -217,30 +220,13 @@ class ProcessEngine:
         """Write down what was asked, and make the application root."""
         content, runtime = self._images.content(image.id), self._images.runtime(image.id)
         process_image.place(content["placements"], container.root)
-        # A service that starts does not listen yet, but its ports are its own.
-        given = {own for it in self._all() if it.exit_code() is None for own in it.ports}
-        chosen = ports.chosen(spec.ports, own=given)
-        for binding in chosen:
-            if (binding.bind, binding.host_port) in given or not ports.is_free(
-                binding.bind, binding.host_port
-            ):
-                raise PortInUse(
-                    f"Port {binding.host_port} of this machine is already in use.",
-                    hint='Choose another port, or "auto" for a free one.',
-                )
+        bindings = self._claimed(spec.ports)
         python = Path(content["python"])
-        addresses = {
-            _ADDRESSES[binding.container_port]: f"{binding.bind}:{binding.host_port}"
-            for binding in chosen
-            if binding.container_port in _ADDRESSES
-        }
         env = {
-            **_inherited(),
-            "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "VIRTUAL_ENV": str(python.parent.parent),
+            **_inherited(python),
             **process_image.translated({**image.env, **spec.env}, container.root, runtime),
+            **_addresses(bindings),
             "AML_APP_ROOT": str(container.root),
-            **addresses,
         }
         command = list(spec.command or (str(python), str(runtime)))
         write_json(
@@ -252,10 +238,24 @@ class ProcessEngine:
             "image": str(spec.image),
             "image_id": image.id,
             "labels": {**image.labels, **spec.labels},
-            "ports": [[it.container_port, it.bind, it.host_port] for it in chosen],
+            "ports": [[it.container_port, it.bind, it.host_port] for it in bindings],
         }
         write_json(container.folder / SPEC, asked)
         log.info("%s", shlex.join(command))
+
+    def _claimed(self, wanted: Sequence[PortBinding]) -> tuple[PortBinding, ...]:
+        """Choose ports for 0, and refuse taken ones."""
+        # A service that starts does not listen yet, but its ports are its own.
+        given = {own for it in self._all() if it.exit_code() is None for own in it.ports}
+        bindings = ports.chosen(wanted, own=given)
+        for binding in bindings:
+            address = (binding.bind, binding.host_port)
+            if address in given or not ports.is_free(*address):
+                raise PortInUse(
+                    f"Port {binding.host_port} of this machine is already in use.",
+                    hint='Choose another port, or "auto" for a free one.',
+                )
+        return bindings
 
     def _launch(self, container: ProcessContainer) -> Container:
         for old in (EXIT, STATE):
@@ -291,23 +291,6 @@ class ProcessEngine:
             )
         return found
 
-    def _here(self, container: ProcessContainer, path: PurePosixPath) -> Path:
-        if path.is_relative_to(APP_ROOT):
-            return container.root / path.relative_to(APP_ROOT)
-        return Path(path)
-
-    def _inside(self, container: ProcessContainer, path: PurePosixPath) -> Path:
-        """Return an existing path of the application root, as this machine has it."""
-        here = self._here(container, path)
-        if not here.is_relative_to(container.root) or ".." in here.parts:
-            raise Unsupported(
-                f"{path} is not in the application root, which is all that a process has.",
-                hint=f"Use a path below {APP_ROOT}, or the file itself.",
-            )
-        if not here.exists():
-            raise FileNotFoundError(ENOENT, "not in the container", str(path))
-        return here
-
     @staticmethod
     def _say_what_is_not_applied(spec: RunSpec) -> None:
         wanted = {"memory": spec.memory, "cpus": spec.cpus, "gpus": spec.gpus}
@@ -316,25 +299,18 @@ class ProcessEngine:
                 log.warning("run.%s=%s is not applied to a process.", name, value)
 
 
-def _inherited() -> dict[str, str]:
+def _addresses(bindings: Sequence[PortBinding]) -> dict[str, str]:
+    """Tell the runtime to listen where a container would have published its ports."""
     return {
-        name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
+        _ADDRESSES[binding.container_port]: f"{binding.bind}:{binding.host_port}"
+        for binding in bindings
+        if binding.container_port in _ADDRESSES
     }
 
 
-def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write one entry; nothing in an archive may lead out of `folder`."""
-    target = folder / member.name
-    if not target.resolve().is_relative_to(folder.resolve()):
-        raise Unsupported(f"{member.name} would be written outside {folder}.")
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    content = archive.extractfile(member) if member.isfile() else None
-    if content is None:
-        raise Unsupported(f"{member.name} is neither a file nor a folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as fresh:
-        shutil.copyfileobj(content, fresh)
-    Path(fresh.name).chmod(member.mode & 0o777)
-    Path(fresh.name).replace(target)
+def _inherited(python: Path) -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
+    }
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**kept, "PATH": path, "VIRTUAL_ENV": str(python.parent.parent)}

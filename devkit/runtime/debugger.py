@@ -6,6 +6,7 @@ Python-heavy code a factor of three to four before Python 3.12, attached or not.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from typing import Any, Callable, Optional
@@ -26,6 +27,7 @@ class Debugger:
         try:
             import debugpy
 
+            _send_at_once()
             _real_connect(debugpy)(("127.0.0.1", port), access_token=token)
         except Exception as error:  # noqa: BLE001 - goes to the editor as the reason
             return "{}: {}".format(type(error).__name__, error)
@@ -50,6 +52,27 @@ class Debugger:
         if not self.attached.is_set():
             self._announce("waiting")
             self.attached.wait(timeout)
+
+
+def _send_at_once() -> None:
+    """Take the delay out of pydevd's connection.
+
+    It sends header and body apart with Nagle's algorithm on, so each answer waits 44 ms for the other side's
+    delayed acknowledgement (measured: a second attach takes 275 ms with it, 10 ms without).
+    """
+    import pydevd
+
+    original = getattr(pydevd, "start_client", None)
+    if original is None or hasattr(original, "_is_devkits"):
+        return
+
+    def start_client(host: str, port: int) -> Any:
+        sock = original(host, port)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    start_client._is_devkits = True  # type: ignore[attr-defined]
+    pydevd.start_client = start_client
 
 
 def _real_connect(debugpy: Any) -> Any:

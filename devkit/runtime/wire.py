@@ -78,6 +78,11 @@ class LineSocket:
             data = data[sent:]
         self.sock.sendall(data)
 
+    @property
+    def has_message(self) -> bool:
+        """Whether `receive` has one already, which select on the socket would not tell."""
+        return b"\n" in self._pending
+
     def receive(self) -> Tuple[Optional[Message], Optional[int]]:
         """Wait for one message and the descriptor it carries; (None, None) at the end."""
         while b"\n" not in self._pending:

@@ -49,29 +49,29 @@ def _serve(control: wire.LineSocket, settings: settings_module.Settings) -> int:
     wakeup = _child_signals()
     control.send({"is": "zygote", "pid": os.getpid()})
     while True:
-        readable, _, _ = select.select([control.sock, wakeup], [], [])
+        waiting = [] if control.has_message else [control.sock, wakeup]
+        readable = select.select(waiting, [], [])[0] if waiting else [control.sock]
         if wakeup in readable:
             wakeup.recv(4096)
-            for pid, status in _reaped():
-                control.send({"is": "exited", "ended": [pid, status]})
-        if control.sock not in readable:
-            continue
-        command, fd = control.receive()
-        if command is None:
-            return 0
-        if command["do"] == "preload":
-            culprit = _preload(command["modules"])
-            if culprit:
-                control.send({"is": "threads", "module": culprit})
-                return EXIT_THREADS
-        elif command["do"] == "fork" and fd is not None:
-            pid = os.fork()
-            if pid == 0:
-                control.sock.close()
-                wakeup.close()
-                worker.run(socket.socket(fileno=fd), settings)
-            os.close(fd)
-            control.send({"is": "forked", "slot": command["slot"], "pid": pid})
+            for ended in _reaped():
+                control.send({"is": "exited", "ended": ended})
+        if control.sock in readable:
+            command, fd = control.receive()
+            if command is None:
+                return 0
+            if command["do"] == "preload":
+                culprit = _preload(command["modules"])
+                if culprit:
+                    control.send({"is": "threads", "module": culprit})
+                    return EXIT_THREADS
+            elif fd is not None:
+                pid = os.fork()
+                if pid == 0:
+                    control.sock.close()
+                    wakeup.close()
+                    worker.run(socket.socket(fileno=fd), settings)
+                os.close(fd)
+                control.send({"is": "forked", "slot": command["slot"], "pid": pid})
 
 
 def _child_signals() -> socket.socket:

@@ -151,7 +151,20 @@ def test_another_requirement_makes_another_container(
     assert runs(engine) == ["build", "run"] * 2
 
 
-def test_options_stick_while_the_container_runs(
+def test_a_stopped_container_is_made_anew_with_its_options(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    given = {"run.memory": Override("1g", "--memory")}
+    plain = load(root, environ={})
+    debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
+    for step in ("debug", "run"):
+        Session(plain, progress=unheard).stop()
+        getattr(Session(plain, progress=unheard), step)(BuildOptions(), StartOptions())
+        assert engine.boxes["iris-demo"].spec.memory == "1g"
+    assert runs(engine) == ["build", "run", "run", "run"]
+
+
+def test_options_stick_while_the_container_is_there(
     opened: Open, engine: ServingEngine, root: Path
 ) -> None:
     given = {"image.base": Override("own:1", "--base"), "run.env": Override({"A": "1"}, "--env")}
@@ -160,7 +173,7 @@ def test_options_stick_while_the_container_runs(
     with Session(load(root, environ={}), progress=unheard) as session:
         after = debugged(session)
         assert session.workspace.config.image.base == "own:1"
-        assert session.workspace.origins["image.base"] == "the running container iris-demo"
+        assert session.workspace.origins["image.base"] == "the container iris-demo"
     assert runs(engine) == ["build", "run"]
     assert after.running.debug == before.running.debug
 
