@@ -10,7 +10,7 @@ from typing import Any
 from devkit import contract, launch, proof, results
 from devkit.config import Workspace
 from devkit.engine import Placement, Progress
-from devkit.errors import MappingNotProved
+from devkit.errors import InitFailed, MappingNotProved
 from devkit.running import Address
 
 # Each file costs the debugger a moment; more of them are as right as these.
@@ -91,13 +91,13 @@ def removed(root: Path) -> results.Launch:
 
 
 def proved(
-    workspace: Workspace, target: Target, files: Sequence[Path], *, progress: Progress
+    workspace: Workspace, target: Target, files: Sequence[Path], *, note: Progress
 ) -> tuple[tuple[results.Mapping, ...], str | None]:
     """Attach as the editor will; return the mappings and who was attached already.
 
     Raises:
         MappingNotProved: the entry script's breakpoints would not bind. Other files are only
-            named by `progress`: one that does not compile need not be one that is used.
+            named by `note`: one that does not compile need not be one that is used.
     """
     script = (workspace.source / workspace.config.entry_script).resolve()
     ordered = sorted(files, key=lambda file: file != script)[:_MOST_PROVED]
@@ -112,7 +112,7 @@ def proved(
         if not file.is_proved and file.local == script:
             raise MappingNotProved(file.message, hint="`devkit diagnose` compares both sides.")
         if not file.is_proved:
-            progress(file.message)
+            note(file.message)
     verdicts = {file.local: file.is_proved for file in found.files}
     return _judged(target.mappings, verdicts), found.beside
 
@@ -131,3 +131,12 @@ def _judged(
         verified = bool(within) and all(within)
         judged.append(results.Mapping(str(mapping.local), str(mapping.remote), verified))
     return tuple(judged)
+
+
+def problem_line(root: Path, error: InitFailed) -> str:
+    """Say an error as the editor's task lists it under Problems."""
+    if error.file is None:
+        return launch.problem(error.message)
+    file = Path(error.file)
+    name = file.relative_to(root).as_posix() if file.is_relative_to(root) else error.file
+    return launch.problem(error.message, file=name, line=error.line or 1)

@@ -260,8 +260,11 @@ class Engine(Protocol):
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         tty: bool = False,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> Stream:
         """Start a process in a running container.
+
+        `on_stderr` takes standard error as it comes, in whatever thread reads it.
 
         Raises:
             ContainerMissing: no such container, or it does not run.

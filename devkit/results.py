@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devkit.engine import RunSpec
 from devkit.errors import DevkitError
+from devkit.image import Plan
 from devkit.running import Address
 
 
@@ -18,6 +20,37 @@ class Packaged:
     id: str
     reused: bool
     package_s: float
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What `devkit run` would build and start; ports map container to host."""
+
+    image: str
+    base: str
+    files: int
+    container: str
+    ports: dict[int, int | str]
+    bind: str
+
+    @classmethod
+    def of(cls, plan: Plan, spec: RunSpec) -> DryRun:
+        """Read it out of what was decided."""
+        return cls(
+            image=str(plan.spec.tag),
+            base=plan.base.image,
+            files=len(plan.spec.context),
+            container=spec.name,
+            ports={port.container_port: port.host_port or "auto" for port in spec.ports},
+            bind=spec.ports[0].bind,
+        )
+
+    def __str__(self) -> str:
+        published = ", ".join(f"{inside} -> {outside}" for inside, outside in self.ports.items())
+        return (
+            f"Would build {self.image} from {self.base}, {self.files} files.\n"
+            f"Would start the container {self.container}, ports {published} on {self.bind}."
+        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +88,7 @@ class Debugging:
     attached: str | None = None
     error: DevkitError | None = None
     problem_line: str | None = None
+    is_new: bool = True
 
     def contract(self) -> dict[str, Any]:
         """Return the object that `devkit debug --json` prints; the VS Code extension reads it."""

@@ -15,7 +15,7 @@ from devkit import contract, terminal
 from devkit import service as scoring
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Placement
-from devkit.errors import DebuggerUnreachable, InitFailed, NoService, NotReady
+from devkit.errors import DebuggerUnreachable, InitFailed, NoService, NotReady, Unsupported
 
 # bash where there is one; not a login shell: /etc/profile would take the environment off the PATH.
 _SHELL = ("sh", "-c", "exec $(command -v bash || echo sh)")
@@ -182,7 +182,14 @@ class RunningService:
         )
 
     def shell(self, *, user: str | None = None) -> int:
-        """Open a shell on this terminal; return its exit code."""
+        """Open a shell on this terminal; return its exit code.
+
+        Raises:
+            Unsupported: the service runs as a process of this machine.
+        """
+        if self.engine.name == "process":
+            why = "A service that runs as a process has no container to open a shell in."
+            raise Unsupported(why, hint="`devkit exec -- bash` has the service's environment.")
         return self.exec(_SHELL, user=user)
 
     def exec(
@@ -194,10 +201,16 @@ class RunningService:
         tty: bool = True,
     ) -> int:
         """Run a command in the container with this process's streams; return its exit code."""
-        tty = tty and terminal.is_terminal()
+        tty = tty and terminal.is_terminal() and self.engine.name != "process"
         env = {"TERM": os.environ.get("TERM", "xterm")} if tty else None
         stream = self.engine.exec(
-            self.container.id, command, user=user, workdir=workdir, env=env, tty=tty
+            self.container.id,
+            command,
+            user=user,
+            workdir=workdir,
+            env=env,
+            tty=tty,
+            on_stderr=terminal.to_stderr,
         )
         try:
             return terminal.interact(stream) if tty else terminal.relay(stream)

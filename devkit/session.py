@@ -11,14 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from devkit import (
     attach,
     contract,
     environment,
     image,
-    launch,
     reuse,
 )
 from devkit import container as step_run
@@ -26,26 +25,34 @@ from devkit.config import Workspace
 from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import EngineError, InitFailed, NoService
-from devkit.results import Debugging, Deletion, Launch, Packaged, Running
+from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Running
 from devkit.running import Address, RunningService, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import BuildOptions, StartOptions, Up, kept, packaged, planned, run_spec, started
 
+# Ended by itself, or by the signal that `docker stop` sends.
+_STOPPED = (0, 143)
+
 
 class Session:
-    """One workspace on one engine; the engine is connected to when first needed."""
+    """One workspace on one engine; the engine is connected to when first needed.
+
+    `progress` takes the lines of long work, `note` what is worth keeping in sight.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
         *,
         progress: Progress,
+        note: Progress | None = None,
         kind: str | None = None,
         host: str | None = None,
         context: str | None = None,
     ) -> None:
         self.workspace = workspace
         self.progress = progress
+        self.note = note or progress
         self._choice = {"engine": kind, "host": host, "context": context}
 
     def __enter__(self) -> Self:
@@ -80,7 +87,7 @@ class Session:
 
     def package(self, build: BuildOptions) -> Packaged:
         """Make the image, or find that the engine has it already."""
-        return packaged(self.engine, self.workspace, build, progress=self.progress)
+        return packaged(self.engine, self.workspace, build, progress=self.progress, note=self.note)
 
     def bootstrap(self, *, python: str | None, tag: str | None) -> Image:
         """Make a base image out of Debian packages."""
@@ -96,7 +103,7 @@ class Session:
             InitFailed: init() raised; the container stays, and the next edit heals it.
         """
         start = self._remembered(start)
-        up = started(self.engine, self.workspace, build, start, progress=self.progress)
+        up = self._started(build, start)
         waits = start.debug and self.workspace.config.debug.wait_for_client
         with self._undone_if_interrupted(up):
             return self._described(up, None if waits else up.running.ready())
@@ -111,8 +118,8 @@ class Session:
         if write:
             attach.check_files(self.workspace.root)
         start = self._remembered(start)
-        how = (self.engine, self.workspace, build, start)
-        up = kept(*how, progress=self.progress) or started(*how, progress=self.progress)
+        up = kept(self.engine, self.workspace, build, start, note=self.note)
+        up = up or self._started(build, start)
         target, files = self._target(up.plan, up.running)
         with self._undone_if_interrupted(up), ThreadPoolExecutor(1) as beside:
             # Beside the waiting: parsing JSON with comments takes its time.
@@ -121,9 +128,7 @@ class Session:
             began = time.monotonic()
             mappings, attached = attach.unproved(target.mappings), None
             if prove and status is not None:
-                mappings, attached = attach.proved(
-                    self.workspace, target, files, progress=self.progress
-                )
+                mappings, attached = attach.proved(self.workspace, target, files, note=self.note)
             attach_s = time.monotonic() - began
             launch_json = writing.result() if writing else None
         return Debugging(
@@ -133,23 +138,22 @@ class Session:
             attach_s=attach_s if prove and status is not None else None,
             attached=attached,
             error=error,
-            problem_line=self._problem_line(error) if error else None,
+            problem_line=attach.problem_line(self.workspace.root, error) if error else None,
+            is_new=up.is_new,
         )
 
-    def dry_run(self, build: BuildOptions, start: StartOptions) -> tuple[dict[str, Any], str]:
-        """Return what `run` and `debug` would do, as data and as text."""
-        plan, spec = self.plan(build), run_spec(self.workspace, start)
-        ports = {binding.container_port: binding.host_port or "auto" for binding in spec.ports}
-        text = f"Would build {plan.spec.tag} from {plan.base.image}, {len(plan.spec.context)} files"
-        published = ", ".join(f"{spec_port} -> {port}" for spec_port, port in ports.items())
-        text += f"\nWould start the container {spec.name}, ports {published} on {start.bind}"
-        said = {"image": str(plan.spec.tag), "container": spec.name, "ports": ports}
-        return {"would": said}, text
+    def dry_run(self, build: BuildOptions, start: StartOptions) -> DryRun:
+        """Say what `run` and `debug` would do; no engine is asked."""
+        return DryRun.of(self.plan(build), run_spec(self.workspace, start))
 
-    def follow(self, *, show: Callable[[str], None]) -> None:
-        """Follow the log, and bring saved files into the container, until it ends.
+    def follow(self, *, show: Callable[[str], None], tail: int | None = None) -> None:
+        """Follow the log, and bring saved files into the container, until somebody stops it.
 
         A container that takes the place of the one followed is followed next.
+
+        Args:
+            show: takes each line.
+            tail: how many lines of the log so far; None shows all.
 
         Raises:
             ContainerDied: it ended by itself, and how.
@@ -157,13 +161,15 @@ class Session:
         running = self.service()
         while True:
             with self._pushing(running):
-                for line in running.logs(follow=True):
+                for line in running.logs(follow=True, tail=tail):
                     show(line)
-            successor = step_run.find(self.engine, service=running.name)
-            if successor is None or successor.id == running.container.id:
-                running.alive()
+            now = step_run.find(self.engine, service=running.name)
+            if now is None or now.exit_code in _STOPPED:
+                self.note(f"The container {running.container.name} was stopped.")
                 return
-            running = RunningService(self.engine, successor)
+            if now.id == running.container.id:
+                running.alive()
+            running, tail = RunningService(self.engine, now), None
 
     def stop(self) -> str:
         """Stop the service's container and return its name."""
@@ -194,6 +200,11 @@ class Session:
         running = running if running and running.debug else None
         target, _ = self._target(self.plan(BuildOptions()), running)
         return attach.written(root, target, action)
+
+    def _started(self, build: BuildOptions, start: StartOptions) -> Up:
+        return started(
+            self.engine, self.workspace, build, start, progress=self.progress, note=self.note
+        )
 
     def _remembered(self, start: StartOptions) -> StartOptions:
         """Take over the options of the container that is there, where none are given now."""
@@ -277,7 +288,7 @@ class Session:
         thread = Thread(
             target=push.follow,
             args=(self.engine, running.container.id, running.mappings),
-            kwargs={"stop": stop, "progress": self.progress},
+            kwargs={"stop": stop, "progress": self.note},
             daemon=True,
         )
         thread.start()
@@ -286,11 +297,3 @@ class Session:
         finally:
             stop.set()
             thread.join(timeout=5)
-
-    def _problem_line(self, error: InitFailed) -> str:
-        """Say an error as the editor's task lists it under Problems."""
-        if error.file is None:
-            return launch.problem(error.message)
-        file, root = Path(error.file), self.workspace.root
-        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else error.file
-        return launch.problem(error.message, file=name, line=error.line or 1)

@@ -64,13 +64,18 @@ def run_spec(workspace: Workspace, start: StartOptions) -> RunSpec:
 
 
 def packaged(
-    engine: Engine, workspace: Workspace, build: BuildOptions, *, progress: Progress
+    engine: Engine,
+    workspace: Workspace,
+    build: BuildOptions,
+    *,
+    progress: Progress,
+    note: Progress,
 ) -> Packaged:
     """Make the image, or find that the engine has it already."""
     made = image.package(engine, workspace, progress=progress, **asdict(build))
     if not made.reused:
-        for note in made.notes:
-            progress(note)
+        for line in made.notes:
+            note(line)
     return Packaged(str(made.tag), made.image.id, made.reused, made.seconds)
 
 
@@ -81,16 +86,17 @@ def started(
     start: StartOptions,
     *,
     progress: Progress,
+    note: Progress,
 ) -> Up:
     """Package and start; the service's container of before is replaced."""
     # Decided first: an address or an env file that will not do is told before any build.
     plan, spec = planned(workspace, build), run_spec(workspace, start)
-    made = packaged(engine, workspace, build, progress=progress)
+    made = packaged(engine, workspace, build, progress=progress, note=note)
     began = time.monotonic()
     frame = reuse.frame(engine, plan, spec)
     labels = reuse.labels(workspace, asdict(start), plan, frame)
     spec = replace(spec, labels={**spec.labels, **labels})
-    container = step_run.start(engine, spec, progress=progress)
+    container = step_run.start(engine, spec, progress=note)
     running = RunningService(engine, container)
     return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
 
@@ -101,7 +107,7 @@ def kept(
     build: BuildOptions,
     start: StartOptions,
     *,
-    progress: Progress,
+    note: Progress,
 ) -> Up | None:
     """Keep the container that runs if only source files differ, and move those; else None."""
     began = time.monotonic()
@@ -115,5 +121,5 @@ def kept(
     count = reuse.moved(running, reuse.source_files(plan.spec), str(workspace.config.run.user))
     if count is None:
         return None
-    progress(f"Kept {container.name}, which runs; files brought up to date: {count}")
+    note(f"Kept {container.name}, which runs; files brought up to date: {count}")
     return Up(running, plan, time.monotonic() - began, 0.0, is_new=False)

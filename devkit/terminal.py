@@ -52,13 +52,16 @@ def interact(stream: Stream) -> int:
 
 
 def relay(stream: Stream) -> int:
-    """Pass stdin, stdout and stderr through, byte for byte; return the process's exit code."""
+    """Pass stdin and stdout through, byte for byte; return the process's exit code."""
     threading.Thread(target=_feed, args=(stream,), daemon=True).start()
     while data := stream.read():
         _write(sys.stdout.fileno(), data)
-    code = stream.wait()
-    _write(sys.stderr.fileno(), stream.stderr())
-    return code
+    return stream.wait()
+
+
+def to_stderr(data: bytes) -> None:
+    """Pass on what a process says on its standard error."""
+    _write(sys.stderr.fileno(), data)
 
 
 def _feed(stream: Stream) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -182,7 +183,7 @@ def _place(wanted: str | None, show: Timeline) -> tuple[str, str | None]:
 @contextmanager
 def _debugging(folder: Path, engine: str, image: str | None, show: Timeline) -> Iterator[Running]:
     """`devkit debug` in the foreground, where it follows the files; deleted afterwards."""
-    where = ["--directory", str(folder), "--engine", engine]
+    where = ["--directory", str(folder), "--engine", engine, "--service", f"demo-{os.getpid()}"]
     build = ["--base", image, "--tag", TAG] if image else []
     ports = ["--port", "auto", "--debug-port", "auto"]
     command = [str(DEVKIT), "debug", *where, *build, *ports, "--json"]

@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -170,6 +170,7 @@ class FakeEngine:
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         tty: bool = False,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> Stream:
         box = self._box(container)
         if not box.container.is_running:
@@ -179,7 +180,7 @@ class FakeEngine:
         if code is not None:
             command = ["sh", "-c", f'printf %s "$1"; exit {code}', "sh", output.decode()]
         merged = {**os.environ, **box.spec.env, **(env or {})}
-        return PipeStream(command, workdir=workdir, env=merged)
+        return PipeStream(command, workdir=workdir, env=merged, on_stderr=on_stderr)
 
     def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
         box = self._box(container)

@@ -88,7 +88,7 @@ class App:
         workspace = self.workspace()
         with (
             self.out.progress(title, live=live and bool(title)) as progress,
-            Session(workspace, progress=progress, **choice) as session,
+            Session(workspace, progress=progress, note=progress.keep, **choice) as session,
         ):
             yield session
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from devkit.results import Debugging, Running
     from devkit.start import BuildOptions, StartOptions
 
+# Of the log of a container that was kept: enough to see what it does.
+_TAIL = 10
+
 
 @command(
     "run",
@@ -31,7 +34,8 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
     with app.session("Starting") as session:
         build, start = _options(options, debug=not no_debug)
         if app.dry_run:
-            app.out.result(*session.dry_run(build, start))
+            plan = session.dry_run(build, start)
+            app.out.result({"would": plan}, str(plan))
             return
         running = session.run(build, start)
     app.out.result(running, _running_text(running))
@@ -62,7 +66,8 @@ def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **optio
     with app.session("Starting", live=not detach) as session:
         build, start = _options(options)
         if app.dry_run:
-            app.out.result(*session.dry_run(build, start))
+            plan = session.dry_run(build, start)
+            app.out.result({"would": plan}, str(plan))
             return
         session.progress(f"devkit: starting {session.workspace.config.service}")
         made = session.debug(build, start, write=not no_launch, prove=not no_proof)
@@ -130,7 +135,7 @@ def _follow(app: App, made: Debugging) -> None:
     """Follow log and edits until Ctrl-C, then ask what becomes of the service."""
     with app.session(live=False) as session:
         try:
-            session.follow(show=app.out.log)
+            session.follow(show=app.out.log, tail=None if made.is_new else _TAIL)
         except KeyboardInterrupt:
             name = made.running.container
             if app.yes or app.asked(f"\nStop {name}?"):

@@ -15,6 +15,7 @@ _STEP = re.compile(r"^#\d+ (?:\d+\.\d+ ?)?")
 _NOISE = re.compile(
     r"^(?:\s*--->.*|Removing intermediate container .*|DONE \d.*|CACHED|-+|\.\.\.|sha256:\S+ .*"
     r"|\[notice\].*|Looking in (?:indexes|links).*|building with .* instance .*|\[internal\] .*"
+    r"|WARNING: Location .* is ignored: .*"
     r"|copy /context /|transferring .*|exporting .*|writing image .*|naming to .*|resolve .*)?$"
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from errno import ENOENT
 from pathlib import PurePosixPath
@@ -171,6 +171,7 @@ class DockerEngine:
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         tty: bool = False,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> Stream:
         """Start a process in a running container."""
         log.info("docker exec -i%s %s %s", "t" * tty, container, shlex.join(command))
@@ -184,7 +185,13 @@ class DockerEngine:
                 workdir=workdir,
                 environment=dict(env or {}),
             )
-            return DockerStream(self._client, made["Id"], tty=tty)
+            return DockerStream(
+                self._client,
+                made["Id"],
+                tty=tty,
+                translated=lambda: self._translated(container),
+                on_stderr=on_stderr,
+            )
 
     def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
         """Unpack a tar stream below `path` in the container."""

@@ -7,12 +7,16 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import requests
 from docker import APIClient
+from docker.errors import APIError
 
 from devkit.errors import EngineError, Unsupported
+
+Translation = Callable[[], contextlib.AbstractContextManager[None]]
 
 _STDERR = 2
 _STDERR_KEPT = 64 * 1024
@@ -26,8 +30,17 @@ class DockerStream:
     Nothing is read ahead: each read takes a frame's header, then only what is asked for.
     """
 
-    def __init__(self, client: APIClient, exec_id: str, *, tty: bool) -> None:
+    def __init__(
+        self,
+        client: APIClient,
+        exec_id: str,
+        *,
+        tty: bool,
+        translated: Translation,
+        on_stderr: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._client = client
+        self._translated = translated
         self._exec_id = exec_id
         self._tty = tty
         self._response = _start(client, exec_id, tty=tty)
@@ -35,6 +48,7 @@ class DockerStream:
         self._frame_left = 0
         self._frame_is_stderr = False
         self._stderr = bytearray()
+        self._on_stderr = on_stderr
         self._ended = False
         self._ready: int | None = None
 
@@ -43,8 +57,10 @@ class DockerStream:
         if self._tty:
             return self._receive(size)
         while not self._ended:
-            if not self._frame_left and not self._next_frame():
-                break
+            if not self._frame_left:
+                if not self._next_frame():
+                    break
+                continue  # a frame may be empty
             data = self._receive(min(size, self._frame_left))
             self._frame_left -= len(data)
             if not data:
@@ -86,7 +102,8 @@ class DockerStream:
             pass
         deadline = time.monotonic() + _EXIT_CODE_WAIT_S
         while True:
-            state = self._client.exec_inspect(self._exec_id)
+            with self._translated():
+                state = self._client.exec_inspect(self._exec_id)
             if not state["Running"] and state["ExitCode"] is not None:
                 return int(state["ExitCode"])
             if time.monotonic() > deadline:
@@ -95,8 +112,10 @@ class DockerStream:
 
     def resize(self, *, rows: int, columns: int) -> None:
         """Tell a terminal's size; nothing where there is no terminal."""
+        # The engine refuses for a process that has ended meanwhile, which the reader learns anyway.
         if self._tty:
-            self._client.exec_resize(self._exec_id, height=rows, width=columns)
+            with contextlib.suppress(APIError):
+                self._client.exec_resize(self._exec_id, height=rows, width=columns)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something; ask for each wait."""
@@ -143,6 +162,8 @@ class DockerStream:
             return b""
 
     def _keep_stderr(self, data: bytes) -> None:
+        if self._on_stderr is not None:
+            self._on_stderr(data)
         self._stderr += data
         del self._stderr[:-_STDERR_KEPT]
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _STDERR_KEPT = 64 * 1024
@@ -23,9 +23,11 @@ class PipeStream:
         *,
         env: Mapping[str, str],
         workdir: str | Path | None = None,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = bytearray()
+        self._on_stderr = on_stderr
         child_in, self._input = os.pipe()
         self._output, child_out = os.pipe()
         errors, child_err = os.pipe()
@@ -100,6 +102,8 @@ class PipeStream:
     def _keep_stderr(self, errors: int) -> None:
         with contextlib.suppress(OSError):
             while data := os.read(errors, 65536):
+                if self._on_stderr is not None:
+                    self._on_stderr(data)
                 self._stderr += data
                 del self._stderr[:-_STDERR_KEPT]
         os.close(errors)

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -46,7 +46,6 @@ from devkit.errors import (
 
 log = logging.getLogger(__name__)
 
-_TOOLS = ("debugpy", "azureml-inference-server-http")
 _ADDRESSES = {SCORE_PORT: ENV_SCORE_ADDRESS, DEBUG_PORT: ENV_DEBUG_ADDRESS}
 # Of the caller's environment: what would lead the service's Python, or the runtime, astray.
 _NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "DEVKIT_", "AZUREML_", "AML_")
@@ -57,8 +56,8 @@ class ProcessEngine:
 
     name = "process"
 
-    def __init__(self, folder: Path | None = None, *, tools: Sequence[str] = _TOOLS) -> None:
-        """Keep the state in `folder`, by default the user's cache; each image gets `tools`.
+    def __init__(self, folder: Path | None = None) -> None:
+        """Keep the state in `folder`, by default in the user's cache.
 
         Raises:
             Unsupported: this system has no process groups as POSIX has them.
@@ -69,7 +68,7 @@ class ProcessEngine:
                 hint="Use Docker, or run devkit inside WSL.",
             )
         self._folder = folder or platformdirs.user_cache_path("devkit") / "process"
-        self._images = ImageStore(self._folder, tools)
+        self._images = ImageStore(self._folder)
 
     def info(self) -> EngineInfo:
         """Say where the state is."""
@@ -156,6 +155,7 @@ class ProcessEngine:
         workdir: str | None = None,
         env: Mapping[str, str] | None = None,
         tty: bool = False,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> Stream:
         """Start a process with the service's environment, in its folder."""
         if tty:
@@ -170,7 +170,8 @@ class ProcessEngine:
             )
         launch = json.loads((found.folder / LAUNCH).read_text())
         folder = process_files.here(found.root, PurePosixPath(workdir or APP_ROOT))
-        return PipeStream(command, env={**launch["env"], **(env or {})}, workdir=folder)
+        merged = {**launch["env"], **(env or {})}
+        return PipeStream(command, env=merged, workdir=folder, on_stderr=on_stderr)
 
     def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
         """Unpack a tar stream below `path` of the application root.

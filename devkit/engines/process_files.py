@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from errno import ENOENT
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from devkit.contract import APP_ROOT
 from devkit.errors import Unsupported
@@ -40,16 +40,25 @@ def inside(root: Path, path: PurePosixPath) -> Path:
 
 
 def unpack(tar: BinaryIO, folder: Path) -> None:
-    """Write the files and folders of a tar stream below `folder`; nothing leads out of it."""
+    """Write the files and folders of a tar stream below `folder`; nothing leads out of it.
+
+    Below a link stands the workspace itself: what it has already is left as it is.
+
+    Raises:
+        Unsupported: an entry would change the workspace, or is neither a file nor a folder.
+    """
     with tarfile.open(fileobj=tar, mode="r|*") as archive:
         for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is None and not member.isdir():
+                raise Unsupported(f"{member.name} is neither a file nor a folder.")
             target = folder / member.name
             if not target.resolve().is_relative_to(folder.resolve()):
-                raise Unsupported(f"{member.name} would be written outside {folder}.")
-            if member.isdir():
+                _leave(target, content)
+            elif content is None:
                 target.mkdir(parents=True, exist_ok=True)
             else:
-                _write(archive, member, target)
+                _write(content, target, member.mode & 0o777)
 
 
 def packed(source: Path, *, name: str) -> Iterator[bytes]:
@@ -62,12 +71,18 @@ def packed(source: Path, *, name: str) -> Iterator[bytes]:
             yield data
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    content = archive.extractfile(member) if member.isfile() else None
-    if content is None:
-        raise Unsupported(f"{member.name} is neither a file nor a folder.")
+def _leave(target: Path, content: IO[bytes] | None) -> None:
+    same = target.is_dir() if content is None else target.is_file()
+    if not same or (content is not None and content.read() != target.read_bytes()):
+        raise Unsupported(
+            f"{target.resolve()} is not the service's own: a process has the workspace's files.",
+            hint="Change the file there.",
+        )
+
+
+def _write(content: IO[bytes], target: Path, mode: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as fresh:
         shutil.copyfileobj(content, fresh)
-    Path(fresh.name).chmod(member.mode & 0o777)
+    Path(fresh.name).chmod(mode)
     Path(fresh.name).replace(target)

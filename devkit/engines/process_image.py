@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import devkit
 from devkit.contract import APP_ROOT, RUNTIME_PACKAGE, RUNTIME_ROOT
@@ -26,15 +26,15 @@ from devkit.engines.supervisor import write_json
 from devkit.errors import BuildError, Unsupported
 
 _KEPT_LINES = 400
+_PIP_QUIET = ("--progress-bar", "off", "--disable-pip-version-check")
 _RUNTIME = Path(devkit.__file__).parent / "runtime"
 
 
 class ImageStore:
     """Images in a folder: `images/<id>/`, `tags/<tag>` with the id in it, `venvs/<key>/`."""
 
-    def __init__(self, folder: Path, tools: Sequence[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tools = tuple(tools)
 
     def build(self, spec: BuildSpec, *, progress: Progress) -> Image:
         """Make an image; the same environment is installed once.
@@ -105,8 +105,8 @@ class ImageStore:
             shutil.rmtree(self._folder / "images" / identity)
 
     def _environment(self, spec: BuildSpec, progress: Progress) -> Path:
-        wanted = (*spec.requirements, *self._tools)
-        key = hashlib.sha256("\n".join((sys.version, sys.base_prefix, *wanted)).encode())
+        made_of = (sys.version, sys.base_prefix, *spec.requirements)
+        key = hashlib.sha256("\n".join(made_of).encode())
         folder = self._folder / "venvs" / key.hexdigest()[:32]
         done = folder / "devkit-complete"
         with _locked(folder.with_suffix(".lock")):
@@ -115,7 +115,7 @@ class ImageStore:
                 version = f"{sys.version_info.major}.{sys.version_info.minor}"
                 progress(f"Making a virtual environment with this machine's Python {version}")
                 venv.create(folder, symlinks=True)
-                _install(folder, wanted, spec.tag, progress)
+                _install(folder, spec.requirements, spec.tag, progress)
                 done.touch()
         return folder
 
@@ -130,8 +130,6 @@ class ImageStore:
         fresh.replace(pointer)
 
     def _tags(self, identity: str) -> list[str]:
-        from urllib.parse import unquote
-
         return [
             unquote(path.name)
             for path in (self._folder / "tags").glob("[!.]*")
@@ -207,7 +205,7 @@ def _installer(python: Path) -> tuple[str, ...]:
     if uv := shutil.which("uv"):
         return (uv, "pip", "install", "--python", str(python))
     if find_spec("pip") is not None:
-        return (sys.executable, "-m", "pip", "--python", str(python), "install")
+        return (sys.executable, "-m", "pip", "--python", str(python), "install", *_PIP_QUIET)
     try:
         venv.EnvBuilder(with_pip=True, symlinks=True).create(python.parent.parent)
     except subprocess.CalledProcessError as error:
@@ -215,7 +213,7 @@ def _installer(python: Path) -> tuple[str, ...]:
             "There is neither uv nor pip on this machine to install packages with.",
             hint="Install one: `apt-get install python3-venv`, or uv.",
         ) from error
-    return (str(python), "-m", "pip", "install")
+    return (str(python), "-m", "pip", "install", *_PIP_QUIET)
 
 
 @contextmanager

@@ -93,8 +93,9 @@ def test_the_log_is_shown(service: Workspace) -> None:
 
 
 def test_exec_runs_as_the_services_user_and_gives_the_exit_code(service: Workspace) -> None:
-    done = service.devkit("exec", "--", "sh", "-c", "id -u; cat; exit 3", data=b"from stdin")
-    assert (done.returncode, done.stdout) == (3, "1000\nfrom stdin")
+    script = "id -u; cat; echo oh >&2; exit 3"
+    done = service.devkit("exec", "--", "sh", "-c", script, data=b"from stdin")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "1000\nfrom stdin", "oh\n")
     assert service.devkit("exec", "-u", "root", "--", "id", "-u").stdout == "0\n"
     assert service.devkit("exec", "--", "no-such-command").returncode in (126, 127)
 
@@ -143,7 +144,30 @@ def test_a_reload_runs_init_again(service: Workspace) -> None:
     assert after["pid"] != before["pid"]
 
 
+def test_in_the_foreground_edits_arrive_and_ctrl_c_asks(service: Workspace) -> None:
+    child, screen = pty.fork()
+    if child == 0:
+        os.chdir(service.folder)
+        os.execv(DEVKIT, [str(DEVKIT), "debug"])
+    _until(screen, b"Press F5")
+    _until(screen, b"ready for serving traffic")
+    service.edit('"setosa"', '"edited"')
+    _until(screen, b"ready for serving traffic")
+    assert "edited" in service.json("invoke", "-d", "@sample.json")["body"]
+    service.edit('"edited"', '"setosa"')
+    os.write(screen, b"\x03")
+    _until(screen, b"Stop ")
+    os.write(screen, b"y\n")
+    shown = _until_end(screen)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert b"Stopped" in shown
+    assert b"Traceback" not in shown
+    assert service.json("status")["container_state"] == "exited"
+
+
 def test_stop_and_debug_bring_it_back_from_the_same_image(service: Workspace) -> None:
+    service.json("debug", "--detach")
     assert service.json("stop")["ok"]
     assert service.json("status")["container_state"] == "exited"
     made = service.json("debug", "--detach")

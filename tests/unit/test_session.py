@@ -387,14 +387,10 @@ def test_launch_without_a_container_takes_what_is_configured(
 def test_a_dry_run_decides_and_does_nothing(
     opened: Open, engine: ServingEngine, root: Path
 ) -> None:
-    said, text = opened().dry_run(BuildOptions(), StartOptions())
-    assert said == {
-        "would": {
-            "image": "debug:1",
-            "container": "iris-demo",
-            "ports": {5001: "auto", 5678: "auto"},
-        }
-    }
+    plan = opened().dry_run(BuildOptions(), StartOptions())
+    assert plan.ports == {5001: "auto", 5678: "auto"}
+    assert plan.container == "iris-demo"
+    text = str(plan)
     assert "Would build debug:1 from python:3.13-slim" in text
     assert engine.calls == []
 
@@ -430,11 +426,24 @@ def test_following_goes_on_with_the_container_that_took_its_place(
             debugged(opened())
             engine.write_log("iris-demo", b"second\n")
         elif line == "second\n":
-            engine.end("iris-demo", 0)
+            engine.end("iris-demo", 1)
 
     with pytest.raises(ContainerDied):
         opened().follow(show=show)
     assert shown == ["first\n", "second\n"]
+
+
+@pytest.mark.usefixtures("unpushed")
+def test_following_ends_quietly_when_somebody_stops_the_service(
+    opened: Open, engine: ServingEngine, said: list[str]
+) -> None:
+    debugged(opened())
+    engine.write_log("iris-demo", b"old\nnew\n")
+    engine.stop("iris-demo")
+    shown: list[str] = []
+    opened().follow(show=shown.append, tail=1)
+    assert shown == ["new\n"]
+    assert said[-1] == "The container iris-demo was stopped."
 
 
 @pytest.mark.parametrize("step", ["debug", "run"])

@@ -13,7 +13,7 @@ PROGRAM = """
 import os, sys
 from devkit import terminal
 from devkit.engines.pipe_stream import PipeStream
-stream = PipeStream(sys.argv[2:], env=os.environ)
+stream = PipeStream(sys.argv[2:], env=os.environ, on_stderr=terminal.to_stderr)
 sys.exit(getattr(terminal, sys.argv[1])(stream))
 """
 
@@ -32,6 +32,20 @@ def test_bytes_go_through_unchanged_both_ways() -> None:
 def test_standard_error_stays_apart_and_the_exit_code_is_the_childs() -> None:
     done = relayed("sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_standard_error_is_all_shown_and_as_it_comes() -> None:
+    script = "head -c 300000 /dev/zero >&2; echo told >&2; read answer; echo $answer"
+    words = [sys.executable, "-c", PROGRAM, "relay", "sh", "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stderr
+        assert process.stderr.read(300_005) == bytes(300_000) + b"told\n"
+        process.stdin.write(b"goes on\n")
+        process.stdin.close()
+        assert process.stdout
+        assert process.stdout.read() == b"goes on\n"
 
 
 def test_a_child_that_reads_nothing_is_not_waited_for_at_its_input() -> None:
