@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from devkit import container as step_run
@@ -148,8 +148,8 @@ class RunningService:
     def reload(self) -> Status:
         """Run init() again in a new worker."""
         address = self.debug_address()
-        scoring.reload(address.host, address.port, mappings=self.mappings)
-        return self.status()
+        after = scoring.reload(address.host, address.port, mappings=self.mappings)
+        return replace(self.status(), runtime=after)
 
     def logs(
         self, *, follow: bool = False, since_s: float | None = None, tail: int | None = None

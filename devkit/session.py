@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
@@ -279,6 +279,9 @@ class Session:
         )
         return target, files
 
+    def _sources(self) -> dict[PurePosixPath, Path]:
+        return reuse.source_files(self.plan(BuildOptions()).spec)
+
     @contextmanager
     def _pushing(self, running: RunningService) -> Iterator[None]:
         """Bring saved files into the container meanwhile."""
@@ -287,8 +290,8 @@ class Session:
 
         thread = Thread(
             target=push.follow,
-            args=(self.engine, running.container.id, running.mappings),
-            kwargs={"stop": stop, "progress": self.note},
+            args=(self.engine, running.container.id, self._sources),
+            kwargs={"folder": self.workspace.source, "stop": stop, "progress": self.note},
             daemon=True,
         )
         thread.start()

@@ -11,11 +11,13 @@ import dataclasses
 import io
 import itertools
 import os
+import signal
 import subprocess
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -221,9 +223,9 @@ class FakeEngine:
         if box.process is None:
             self.end(container, 143)
             return
-        box.process.terminate()
+        self._signal(box.process, signal.SIGTERM)
         if not self._wait_end(box, timeout_s):
-            box.process.kill()
+            self._signal(box.process, signal.SIGKILL)
             self._wait_end(box, None)
 
     def start(self, container: str) -> Container:
@@ -235,7 +237,7 @@ class FakeEngine:
             self.calls.append(f"remove {found.name}")
             box = self.boxes.pop(found.name)
             if box.process is not None:
-                box.process.kill()
+                self._signal(box.process, signal.SIGKILL)
 
     def close(self) -> None:
         for name in list(self.boxes):
@@ -263,6 +265,7 @@ class FakeEngine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             threading.Thread(target=self._watch, args=(box, box.process), daemon=True).start()
         return box.container
@@ -296,6 +299,12 @@ class FakeEngine:
                 new, seen = box.log[seen:], len(box.log)
                 follow = bool(new) or box.container.is_running
             yield b"".join(data for _, data in new)
+
+    @staticmethod
+    def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        """As in a container, what the first process started ends with it."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
     @staticmethod
     def _wait_end(box: FakeContainer, timeout_s: float | None) -> bool:

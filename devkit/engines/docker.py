@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import uuid
@@ -84,14 +85,14 @@ class DockerEngine:
         log.info("docker import - %s", tag)
         with self._translated(str(tag)):
             answer = self._client.import_image_from_data(
-                iter(lambda: tar.read(_CHUNK), b""),
-                repository=tag.repository,
-                tag=tag.version,
-                changes=changes,
+                iter(lambda: tar.read(_CHUNK), b""), changes=changes
             )
-        # The status was sent before the stream was read, so a failure comes in the text.
-        if '"errorDetail"' in answer:
-            raise EngineError(f"The engine could not import {tag}: {answer.strip()}")
+            # The status was sent before the stream was read, so a failure comes in the text.
+            last = json.loads(answer.splitlines()[-1])
+            if "error" in last:
+                raise EngineError(f"The engine could not import {tag}: {last['error']}")
+            # By itself: Podman 4 forgets a tag that comes with the import.
+            self._client.tag(last["status"], tag.repository, tag.version)
         return self._known_image(str(tag))
 
     def remove_image(self, tag: str) -> None:

@@ -1,11 +1,13 @@
-"""The scoring app that a worker runs: Microsoft's inference server where it is installed, else our own.
+"""The scoring app in a worker: Microsoft's inference server where it is installed, else our own.
 
-Microsoft's Flask app gives schema decorators, rawhttp, swagger and headers as they are in the cloud.
+Microsoft's Flask app gives schema decorators, rawhttp, swagger and headers as they are in the
+cloud.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib
 import inspect
 import json
@@ -82,7 +84,7 @@ class Server:
         }
 
     def handle(self, connection: socket.socket, finish: Callable[[], None]) -> Optional[int]:
-        """Answer the one request on `connection`; return an exit code when the user's code ended the process."""
+        """Answer the one request on `connection`; return an exit code when it ends the process."""
         ended = None
         try:
             _Handler(connection, ("127.0.0.1", 0), self)  # type: ignore[arg-type]
@@ -91,7 +93,7 @@ class Server:
             self._refuse(connection, error)
         except OSError:
             pass  # the front gave the request up
-        except BaseException as error:  # noqa: BLE001 - Timeout, KeyboardInterrupt: the request failed, we go on
+        except BaseException as error:  # noqa: BLE001 - Timeout and the like: we go on
             self._refuse(connection, error)
         finally:
             finish()
@@ -104,12 +106,9 @@ class Server:
 
     def _refuse(self, connection: socket.socket, error: BaseException) -> None:
         head = "HTTP/1.0 500 Internal Server Error\r\nContent-Length: 0\r\n{}: {}\r\n\r\n"
-        try:
-            connection.sendall(
-                head.format(failure.HEADER, self._scoring.encoded(error)).encode("ascii")
-            )
-        except OSError:
-            pass  # the front gave the request up
+        head = head.format(failure.HEADER, self._scoring.encoded(error))
+        with contextlib.suppress(OSError):  # the front gave the request up
+            connection.sendall(head.encode("ascii"))
 
 
 class _ServerHandler(ServerHandler):
@@ -123,7 +122,9 @@ class _Handler(WSGIRequestHandler):
         self.raw_requestline = self.rfile.readline(65537)
         if not self.parse_request():
             return
-        handler = _ServerHandler(self.rfile, self.wfile, self.get_stderr(), self.get_environ())
+        reading: Any = self.rfile
+        writing: Any = self.wfile
+        handler = _ServerHandler(reading, writing, self.get_stderr(), self.get_environ())
         handler.request_handler = self  # type: ignore[attr-defined]
         handler.run(self.server.get_app())  # type: ignore[attr-defined]
 

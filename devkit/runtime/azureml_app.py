@@ -1,13 +1,14 @@
 """Microsoft's inference server app inside a worker, with the user's exceptions kept for the front.
 
-Its classes are wrapped, not forked: names used here exist in azureml-inference-server-http 0.8 to 1.5.
+Its classes are wrapped, not forked: names used here exist in azureml-inference-server-http 0.8 to
+1.5.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional
 
 from .settings import Settings
 
@@ -16,9 +17,9 @@ class Loaded:
     """The Flask app as WSGI, and the exception behind its last answer."""
 
     def __init__(self) -> None:
-        self.failure = None  # type: Optional[BaseException]
-        self.wsgi = None  # type: Any
-        self.run = None  # type: Any
+        self.failure: Optional[BaseException] = None
+        self.wsgi: Any = None
+        self.run: Any = None
 
 
 def load(settings: Settings) -> Loaded:
@@ -30,7 +31,7 @@ def load(settings: Settings) -> Loaded:
     from azureml_inference_server_http.server import create_app, routes, user_script
 
     loaded = Loaded()
-    raised = []
+    raised: List[BaseException] = []
     user_script.timeout = _no_timeout
     for name in ("load_script", "invoke_init"):
         _keep_exceptions(user_script, name, raised)

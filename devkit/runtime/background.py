@@ -7,7 +7,7 @@ from typing import Any, Awaitable, Set
 
 from .wire import say
 
-_running = set()  # type: Set[asyncio.Future[Any]]
+_running: Set[asyncio.Future[Any]] = set()
 
 
 def start(work: Awaitable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""A small scoring app for images without the inference server: same routes, undecorated run() only."""
+"""A small scoring app where there is no inference server: its routes, undecorated run() only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import json
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import parse_qs
 
 from .settings import Settings
@@ -47,7 +47,7 @@ class Loaded:
         self.run = run
         self._data_name = data_name
         self._wants_headers = wants_headers
-        self.failure = None  # type: Optional[BaseException]
+        self.failure: Optional[BaseException] = None
 
     def wsgi(self, environ: Dict[str, Any], start_response: Any) -> List[bytes]:
         """Answer one request."""
@@ -72,7 +72,7 @@ class Loaded:
             data = _query(environ) if method == "GET" else _body(environ)
         except UnicodeDecodeError as error:
             return _json("400 Bad Request", {"message": "The body is not UTF-8: {}".format(error)})
-        arguments = {self._data_name: data}  # type: Dict[str, Any]
+        arguments: Dict[str, Any] = {self._data_name: data}
         if self._wants_headers:
             arguments["request_headers"] = _headers(environ)
         began = time.monotonic()

@@ -1,8 +1,8 @@
-"""What the editor asked to stop at: kept over every reload, and moved along when an edit moves the code."""
+"""What the editor asked to stop at: kept over each reload, moved when an edit moves the code."""
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import lines
 from .watch import Change
@@ -10,13 +10,14 @@ from .wire import Message
 
 
 class Source:
-    """The breakpoints of one file as the editor last sent them, with the ids that the editor knows."""
+    """One file's breakpoints as the editor last sent them, with the ids that the editor knows."""
 
     def __init__(self, arguments: Message, remote: str, ids: List[int]) -> None:
         self.arguments = arguments
         self.remote = remote
         self.ids = ids
-        # The editor spoke of a content that has not arrived here yet: its lines are ahead of the code.
+        # The editor spoke of a content that has not arrived here yet: its lines are ahead of the
+        # code.
         self.is_ahead = False
         self.changed_since_sent = False
 
@@ -46,12 +47,12 @@ class Breakpoints:
     """All of them, by the path that the editor calls the file."""
 
     def __init__(self) -> None:
-        self._sources = {}  # type: Dict[str, Source]
+        self._sources: Dict[str, Source] = {}
         self._next_id = 0
-        self.mappings = []  # type: List[Tuple[str, str]]
+        self.mappings: List[Tuple[str, str]] = []
 
     def set_mappings(self, path_mappings: Any) -> None:
-        """Take pathMappings of an attach request; what is not of their form is left out, as debugpy does."""
+        """Take pathMappings of an attach request; what has another form is left out."""
         self.mappings = []
         for item in path_mappings if isinstance(path_mappings, list) else []:
             local, remote = (
@@ -66,7 +67,7 @@ class Breakpoints:
         """Where the editor's `path` is here; the first mapping that fits decides, as in debugpy."""
         plain = path.replace("\\", "/")
         for local, remote in self.mappings:
-            prefix = local.replace("\\", "/").rstrip("/")
+            prefix = str(local).replace("\\", "/").rstrip("/")
             windows = ":" in prefix[:3]
             same = plain.lower().startswith(prefix.lower()) if windows else plain.startswith(prefix)
             if same and plain[len(prefix) : len(prefix) + 1] in ("", "/"):

@@ -1,4 +1,4 @@
-"""What the multiplexer tells an editor that it can do: debugpy 1.8's own answer, less what would end the service.
+"""What an editor is told that it can do: debugpy 1.8's answer, less what would end the service.
 
 Source: debugpy/adapter/clients.py, initialize_request.
 """

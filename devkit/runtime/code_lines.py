@@ -1,4 +1,4 @@
-"""Whether a line can hold a breakpoint, found without a debugger, so that an attached one is not disturbed."""
+"""Whether a line can hold a breakpoint, found without disturbing an attached debugger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ MAX_SOURCE = 16 * 1024 * 1024
 def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any]:
     """Digest of a file below `roots`, and for each line whether code starts on it.
 
-    A file elsewhere is answered as a missing one: the debugger's port is no way to read the container.
+    A file elsewhere is answered as a missing one: the debugger's port is no way to read the
+    container.
     """
     missing = {
         "path": path,
@@ -63,8 +64,8 @@ def _unverified(lines: List[int], message: str) -> List[Dict[str, Any]]:
 
 def executable(content: bytes, path: str) -> Set[int]:
     """The lines that code starts on; SyntaxError where the file does not compile."""
-    found = set()  # type: Set[int]
-    pending = [compile(content, path, "exec", dont_inherit=True)]  # type: List[CodeType]
+    found: Set[int] = set()
+    pending: List[CodeType] = [compile(content, path, "exec", dont_inherit=True)]
     while pending:
         code = pending.pop()
         found.update(line for _, line in dis.findlinestarts(code) if line)

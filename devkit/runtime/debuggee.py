@@ -1,12 +1,13 @@
-"""A process under the debugger, seen from the multiplexer: requests out, events in, ids made unique.
+"""A process under the debugger: requests out, events in, ids made unique.
 
-debugpy in the process believes it talks to its adapter; the messages are those that debugpy's adapter sends.
+debugpy in the process believes it talks to its adapter; the messages are those that debugpy's
+adapter sends.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from . import wire
 from .wire import Message
@@ -35,16 +36,16 @@ class Debuggee:
         self._writer = writer
         self._slot = slot
         self._seq = 0
-        self._waiting = {}  # type: Dict[int, asyncio.Future[Message]]
+        self._waiting: Dict[int, asyncio.Future[Message]] = {}
         self.pid = 0
         self.parent_pid = 0
         self.is_serving = False
         self.is_attached = False
         self.is_configured = False
-        self.threads = set()  # type: Set[int]
-        self.stopped = set()  # type: Set[int]
-        self.breakpoint_ids = {}  # type: Dict[int, int]
-        self.on_event = None  # type: Optional[Callable[[Debuggee, Message], None]]
+        self.threads: Set[int] = set()
+        self.stopped: Set[int] = set()
+        self.breakpoint_ids: Dict[int, int] = {}
+        self.on_event: Optional[Callable[[Debuggee, Message], None]] = None
         self.is_gone = False
         # debugpy answers configurationDone before every thread is traced.
         self.is_traced = asyncio.Event()
@@ -67,7 +68,7 @@ class Debuggee:
 
     def _dispatch(self, message: Message) -> None:
         if message.get("type") == "response":
-            future = self._waiting.pop(message.get("request_seq"), None)  # type: ignore[arg-type]
+            future = self._waiting.pop(message.get("request_seq") or 0, None)
             if future is not None and not future.done():
                 future.set_result(message)
         elif message.get("type") == "event" and self.on_event is not None:
@@ -75,7 +76,7 @@ class Debuggee:
 
     def send(self, command: str, arguments: Optional[Message] = None) -> asyncio.Future[Message]:
         """Send a request now; the future gives the whole response, or Gone."""
-        future = asyncio.get_event_loop().create_future()  # type: asyncio.Future[Message]
+        future: asyncio.Future[Message] = asyncio.get_event_loop().create_future()
         if self.is_gone:
             future.set_exception(Gone())
             future.exception()
@@ -114,7 +115,7 @@ class Debuggee:
         return self.pid > 0
 
     async def detach(self) -> None:
-        """Let it run free: breakpoints gone, a paused thread goes on. The next attach uses the same connection."""
+        """Let it run free; a paused thread goes on. The next attach uses the same connection."""
         if not self.is_attached:
             return
         self.is_attached = self.is_configured = False
@@ -133,8 +134,12 @@ class Debuggee:
         """What is added to each id of this process."""
         return self._slot * SLOT_SIZE
 
-    def outward(self, value: Any) -> Any:
+    def outward_body(self, body: Message) -> Message:
         """A copy of a message body with this process's ids made unique."""
+        return dict(self.outward(body))
+
+    def outward(self, value: Any) -> Any:
+        """As `outward_body`, for any part of one."""
         if isinstance(value, list):
             return [self.outward(item) for item in value]
         if not isinstance(value, dict):
@@ -166,7 +171,7 @@ class Debuggee:
 
     def owns(self, arguments: Message) -> bool:
         """Whether an id in `arguments` is one of this process."""
-        numbers = [arguments.get(key) for key in ID_KEYS]  # type: List[Any]
+        numbers: List[Any] = [arguments.get(key) for key in ID_KEYS]
         return any(isinstance(number, int) and slot_of(number) == self._slot for number in numbers)
 
 

@@ -1,7 +1,7 @@
-"""The worker's side of the debugger: connects debugpy when an editor attaches, and keeps user calls harmless.
+"""The worker's side of the debugger: connects debugpy when an editor attaches.
 
-debugpy connects to the multiplexer as to its adapter. It does so only once an editor is there: tracing costs
-Python-heavy code a factor of three to four before Python 3.12, attached or not.
+debugpy connects to the multiplexer as to its adapter. It does so only once an editor is there:
+tracing costs Python-heavy code a factor of three to four before Python 3.12, attached or not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Debugger:
         return None
 
     def tolerate_user_calls(self) -> None:
-        """Make debugpy.listen(), connect() and wait_for_client() in the entry script mean "devkit's debugger"."""
+        """Make debugpy.listen() and wait_for_client() in an entry script mean devkit's debugger."""
         try:
             import debugpy
         except ImportError:
@@ -57,8 +57,9 @@ class Debugger:
 def _send_at_once() -> None:
     """Take the delay out of pydevd's connection.
 
-    It sends header and body apart with Nagle's algorithm on, so each answer waits 44 ms for the other side's
-    delayed acknowledgement (measured: a second attach takes 275 ms with it, 10 ms without).
+    It sends header and body apart with Nagle's algorithm on, so each answer waits 44 ms for the
+    other side's delayed acknowledgement (measured: a second attach takes 275 ms with it, 10 ms
+    without).
     """
     import pydevd
 

@@ -1,7 +1,7 @@
 """One connection to the debugger's port: an editor, a check of devkit's, or whatever else knocks.
 
-Nothing happens towards the processes before a client has said what it wants: a bare connect, garbage or half a
-message harms nothing.
+Nothing happens towards the processes before a client has said what it wants: a bare connect,
+garbage or half a message harms nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Awaitable, Callable, Dict, Optional, Sequence
 
 from . import background, wire
 from .capabilities import CAPABILITIES
@@ -42,7 +42,7 @@ class NotPossible(Exception):
 
 
 class Editor:
-    """Reads requests, answers them, and gives `initialize_arguments`, `attach_arguments` and `filters` to others."""
+    """Reads requests and answers them; keeps what the client said of itself for new processes."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Editor:
         self._writer = writer
         self._questions = questions
         self._seq = 0
-        self._attach_request = None  # type: Optional[Message]
-        self._child = None  # type: Optional[Debuggee]
+        self._attach_request: Optional[Message] = None
+        self._child: Optional[Debuggee] = None
         self._is_over = False
         self.since = time.time()
-        self.initialize_arguments = {}  # type: Message
-        self.attach_arguments = {}  # type: Message
-        self.filters = {}  # type: Dict[str, Message]
+        self.initialize_arguments: Message = {}
+        self.attach_arguments: Message = {}
+        self.filters: Dict[str, Message] = {}
         self.is_configured = False
 
     @property
@@ -236,9 +236,7 @@ class Editor:
             sent = [item.send(command, arguments) for item in self._session.attached_processes]
             self._answer_later(request, self._whole(*sent[:1]))
         elif command == "threads":
-            serving = self._session.serving_processes
-            sent = [self._translated(item, command, item.send(command, {})) for item in serving]
-            self._answer_later(request, self._merged(sent))
+            self._answer_later(request, self._threads())
         else:
             self._pass_to_owner(request, command, arguments)
 
@@ -275,13 +273,17 @@ class Editor:
 
     async def _translated(self, item: Debuggee, command: str, sent: Awaitable[Message]) -> Message:
         body = await self._whole(sent)
-        return item.outward_list(body, LISTED[command]) if command in LISTED else item.outward(body)  # type: ignore[no-any-return]
+        if command in LISTED:
+            return item.outward_list(body, LISTED[command])
+        return item.outward_body(body)
 
-    @staticmethod
-    async def _merged(sent: Any) -> Message:
-        bodies = await asyncio.gather(*sent, return_exceptions=True)
-        return {
-            "threads": [
-                thread for body in bodies if isinstance(body, dict) for thread in body["threads"]
-            ]
-        }
+    def _threads(self) -> Awaitable[Message]:
+        serving = self._session.serving_processes
+        asked = [self._translated(item, "threads", item.send("threads", {})) for item in serving]
+        return _merged(asked)
+
+
+async def _merged(asked: Sequence[Awaitable[Message]]) -> Message:
+    bodies = await asyncio.gather(*asked, return_exceptions=True)
+    listed = [body["threads"] for body in bodies if isinstance(body, dict)]
+    return {"threads": [thread for threads in listed for thread in threads]}

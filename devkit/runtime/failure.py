@@ -1,10 +1,11 @@
-"""An exception of the user's code as data: what it is, and which line of the user's file raised it."""
+"""An exception of the user's code as data: what it is, and the user's line that raised it."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from typing import Any, Dict, Sequence
+from types import TracebackType
+from typing import Any, Dict, Optional, Sequence
 
 # It travels in a header of at most 64 KiB.
 MAX_TEXT = 12000
@@ -18,7 +19,8 @@ HEADER = "x-devkit-failure"
 def described(error: BaseException, roots: Sequence[str]) -> Failure:
     """Describe `error`; file, line and function are those of the innermost frame below `roots`.
 
-    Keys: type, message, traceback, file, line, function. The three last are None where no frame is the user's.
+    Keys: type, message, traceback, file, line, function. The three last are None where no frame is
+    the user's.
     """
     place = _place(error, roots)
     return {
@@ -53,7 +55,7 @@ def _message(error: BaseException) -> str:
 def _place(error: BaseException, roots: Sequence[str]) -> Any:
     if isinstance(error, SyntaxError) and error.filename and is_below(error.filename, roots):
         return error.filename, error.lineno, None
-    found = (None, None, None)  # type: Any
+    found: Any = (None, None, None)
     for frame, line in traceback.walk_tb(error.__traceback__):
         if is_below(frame.f_code.co_filename, roots):
             found = (frame.f_code.co_filename, line, frame.f_code.co_name)
@@ -62,7 +64,7 @@ def _place(error: BaseException, roots: Sequence[str]) -> Any:
 
 def _trimmed(error: BaseException, roots: Sequence[str]) -> str:
     """The traceback from the user's first frame on; what called it is ours or the server's."""
-    start = error.__traceback__  # type: Optional[TracebackType]
+    start: Optional[TracebackType] = error.__traceback__
     while start is not None and not is_below(start.tb_frame.f_code.co_filename, roots):
         start = start.tb_next
     if start is None and isinstance(error, SyntaxError):

@@ -1,4 +1,4 @@
-"""The HTTP server on :5001: health by itself, everything else to a worker, outcomes to status codes.
+"""The HTTP server on :5001: health by itself, all else to a worker, outcomes to status codes.
 
 It runs no user code and lives in a process that no breakpoint holds.
 """
@@ -22,6 +22,8 @@ from .settings import Settings
 # As nginx in Microsoft's images.
 MAX_BODY = 100 * 1024 * 1024
 BLOCK = 64 * 1024
+# Each save under a request that is still running costs one.
+MOST_RUNS = 100
 
 # RFC 9110 7.6.1: these are about one connection, not about the message.
 HOP_BY_HOP = {
@@ -66,8 +68,8 @@ def start(settings: Settings, pool: Pool) -> ThreadingHTTPServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    settings = None  # type: Settings  # type: ignore[assignment]
-    pool = None  # type: Pool  # type: ignore[assignment]
+    settings: Settings = None  # type: ignore[assignment]
+    pool: Pool = None  # type: ignore[assignment]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 600
@@ -99,16 +101,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503, {}, _json({"message": "not ready", "state": self.pool.state}))
 
     def _score(self) -> None:
+        """Answer by a worker; a request that a reload cut short is run again by the new code."""
         body = self._body()
-        try:
-            lease = self.pool.acquire()
-        except Unavailable as none:
-            self._fail(none.outcome, none.message, none.failure)
-            return
-        try:
-            self._pass_on(lease, body)
-        finally:
-            self.pool.release(lease)
+        for _ in range(MOST_RUNS):
+            try:
+                lease = self.pool.acquire()
+            except Unavailable as none:
+                self._fail(none.outcome, none.message, none.failure)
+                return
+            try:
+                if self._is_passed_on(lease, body):
+                    return
+            finally:
+                self.pool.release(lease)
+        self._fail(
+            outcome.REPLACED, "The code was reloaded again and again under this request.", None
+        )
 
     def _body(self) -> bytes:
         """The whole body: a worker is not held while a slow client sends."""
@@ -144,13 +152,16 @@ class _Handler(BaseHTTPRequestHandler):
                 raise BadBody(400, "The chunked body is malformed.")
             yield data
 
-    def _pass_on(self, lease: Lease, body: bytes) -> None:
+    def _is_passed_on(self, lease: Lease, body: bytes) -> bool:
+        """Have the worker answer; False when a reload ended it before."""
         try:
             response, connection = self._exchange(lease, body)
         except WorkerGone:
             lease.is_gone = True
+            if lease.ended_as == outcome.REPLACED:
+                return False
             self._fail(*_ended(lease, self.settings))
-            return
+            return True
         try:
             failure = _failure(response.getheader(HEADER))
             if lease.ended_as is not None:
@@ -165,11 +176,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._relay(response)
         finally:
             connection.close()
+        return True
 
     def _exchange(
         self, lease: Lease, body: bytes
     ) -> Tuple[http.client.HTTPResponse, socket.socket]:
-        """Hand the request to the worker and wait for the head of its answer, however long that takes.
+        """Hand the request to the worker and wait for the head of its answer, however long.
 
         The supervisor keeps the time: it knows which seconds a breakpoint took.
         """
@@ -255,12 +267,6 @@ def _failure(header: Optional[str]) -> Optional[Failure]:
 
 
 def _ended(lease: Lease, settings: Settings) -> Tuple[str, str, Optional[Failure]]:
-    if lease.ended_as == outcome.REPLACED:
-        return (
-            outcome.REPLACED,
-            "The code was reloaded while this request was running; send it again.",
-            None,
-        )
     if lease.ended_as == outcome.TIMED_OUT:
         milliseconds = int(settings.scoring_timeout_s * 1000)
         return outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Iterator, Tuple
+from typing import Dict, Iterator, Tuple
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 IS_DIRECTORY, OVERFLOW = 0x40000000, 0x4000
@@ -26,7 +26,7 @@ class Inotify:
         self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        self._folders = {}  # type: Dict[int, str]
+        self._folders: Dict[int, str] = {}
 
     def fileno(self) -> int:
         """The descriptor to wait on."""

@@ -1,19 +1,20 @@
-"""Where a line of the old text stands in the new one: breakpoints follow an edit before the editor speaks."""
+"""Where a line of the old text stands in the new one: breakpoints follow an edit at once."""
 
 from __future__ import annotations
 
 import difflib
 from typing import List
 
-# The text between common start and end is compared line by line, at a cost that grows with its square.
+# The text between common start and end is compared line by line, at a cost that grows with its
+# square.
 MAX_COMPARED = 4000
 
 
 def shifted(old: List[str], new: List[str], lines: List[int]) -> List[int]:
     """The places in `new` of the 1-based `lines` of `old`.
 
-    A line that was changed keeps its place within the changed block; one that was deleted moves to the line
-    that took its place.
+    A line that was changed keeps its place within the changed block; one that was deleted moves to
+    the line that took its place.
     """
     head = _common(old, new)
     tail = _common(old[head:][::-1], new[head:][::-1])

@@ -1,7 +1,8 @@
 """The debugger's port: one editor, one session, whatever processes come and go behind it.
 
-debugpy in each worker connects here as to its own adapter, once an editor is there. The editor sees one running
-program: its requests go to the process that their ids belong to, its breakpoints to all, and to each new one.
+debugpy in each worker connects here as to its own adapter, once an editor is there. The editor sees
+one running program: its requests go to the process that their ids belong to, its breakpoints to
+all, and to each new one.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ class Multiplexer:
         self._settings = settings
         self._questions = questions
         self._token = secrets.token_hex(16)
-        self._debuggees = []  # type: List[Debuggee]
-        self._children = {}  # type: Dict[int, Debuggee]
+        self._debuggees: List[Debuggee] = []
+        self._children: Dict[int, Debuggee] = {}
         self._next_slot = 0
         self._connections = 0
         self._is_detaching = False
         self._changed = asyncio.Event()
-        self._pids = {}  # type: Dict[int, bool]
-        self._traced = set()  # type: Set[int]
-        self._editor = None  # type: Optional[Editor]
-        self.undebuggable = None  # type: Optional[str]
+        self._pids: Dict[int, bool] = {}
+        self._traced: Set[int] = set()
+        self._editor: Optional[Editor] = None
+        self.undebuggable: Optional[str] = None
         self.breakpoints = Breakpoints()
         self.port = 0
-        self.on_wanted = None  # type: Optional[Callable[[bool], None]]
-        self.on_configured = None  # type: Optional[Callable[[int], None]]
+        self.on_wanted: Optional[Callable[[bool], None]] = None
+        self.on_configured: Optional[Callable[[int], None]] = None
 
     async def start(self) -> None:
         """Listen for editors and for debugpy; OSError when an address is taken."""
@@ -76,7 +77,7 @@ class Multiplexer:
 
     @property
     def is_configured(self) -> bool:
-        """Whether an editor (not a check of devkit's) is attached and has said all that it wants."""
+        """Whether an editor, not a check of devkit's, is attached and has said all it wants."""
         return self._editor is not None and self._editor.is_configured and not self._editor.is_check
 
     @property
@@ -189,13 +190,17 @@ class Multiplexer:
         try:
             await asyncio.wait_for(item.is_traced.wait(), OTHERS_S)
         except asyncio.TimeoutError:
-            say("process {} is busy: breakpoints bind when its code lets the debugger in".format(item.pid))
+            say(
+                "process {} is busy: breakpoints bind when its code lets the debugger in".format(
+                    item.pid
+                )
+            )
         item.is_configured = True
         if self.on_configured is not None:
             self.on_configured(item.pid)
 
     async def _offer_child(self, item: Debuggee) -> None:
-        """A process that the user's code started: the editor debugs it in a session of its own, or it runs free."""
+        """A process that the user's code started gets a session of its own, or runs free."""
         editor = self._editor
         if editor is None or not editor.is_configured:
             await _let_go(item)
@@ -211,7 +216,7 @@ class Multiplexer:
         return self._children.pop(pid, None)
 
     def _drop(self, item: Debuggee) -> None:
-        """The process is out of the session: for the editor, what it held goes on and its threads end."""
+        """The process is out: for the editor, what it held goes on and its threads end."""
         self._children.pop(item.pid, None)
         if item not in self._debuggees:
             return
@@ -234,7 +239,7 @@ class Multiplexer:
         return [item for item in self._debuggees if item.is_serving and item.is_attached]
 
     def owner(self, arguments: Message) -> Optional[Debuggee]:
-        """The process that the ids in `arguments` belong to; without any, the one that answers for all."""
+        """The process that the ids in `arguments` belong to; without any, the primary."""
         if not any(key in arguments for key in debuggee.ID_KEYS):
             return self.primary
         return next((item for item in self.attached_processes if item.owns(arguments)), None)
@@ -387,7 +392,7 @@ class Multiplexer:
         await self._until(lambda: len(self.attached_processes) >= len(self._pids), OTHERS_S)
 
     async def _wait_for_turn(self) -> None:
-        """Devkit's own checks and a session that is just ending are short; an editor's session is not."""
+        """Wait for a check of devkit's and for a session that is ending, not for an editor."""
         await self._until(lambda: self._editor is None or not self._is_passing, ATTACH_S)
         if self._editor is not None:
             since = time.strftime("%H:%M:%S", time.gmtime(self._editor.since))
@@ -447,13 +452,13 @@ class Multiplexer:
 
 
 def _answered(body: Message) -> asyncio.Future[Message]:
-    future = asyncio.get_event_loop().create_future()  # type: asyncio.Future[Message]
+    future: asyncio.Future[Message] = asyncio.get_event_loop().create_future()
     future.set_result(body)
     return future
 
 
 async def _let_go(item: Debuggee) -> None:
-    """A new process waits for its debugger before its first line; without one it is told to go on."""
+    """A new process waits for its debugger before its first line; tell it to go on without."""
     await item.ask("initialize", {"adapterID": "debugpy"})
     await item.ask("attach", {"subProcessId": item.pid})
     await item.ask("configurationDone")

@@ -1,4 +1,4 @@
-"""Which files of the service a load depends on: modules imported from it and files opened by import or init()."""
+"""Which files of the service a load depends on: imported modules, and files opened on the way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .failure import is_below
 class Opened:
     """Records the files below `roots` that are opened for reading, from `start` to `stop`.
 
-    `open` is replaced for that time rather than watched by an audit hook: a hook stays for ever, is called for
-    every event of the process, and does not exist before Python 3.8.
+    `open` is replaced for that time rather than watched by an audit hook: a hook stays for ever, is
+    called for every event of the process, and does not exist before Python 3.8.
     """
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = roots
-        self.paths = set()  # type: Set[str]
+        self.paths: Set[str] = set()
         self._original = builtins.open
 
     def start(self) -> None:
@@ -33,11 +33,11 @@ class Opened:
                 note(file)
             return result
 
-        builtins.open = io.open = open  # type: ignore[assignment]
+        builtins.open = io.open = open
 
     def stop(self) -> None:
         """Put `open` back."""
-        builtins.open = io.open = self._original  # type: ignore[misc]
+        builtins.open = io.open = self._original
 
     def _note(self, file: Any) -> None:
         try:
@@ -51,8 +51,8 @@ class Opened:
 class Imported:
     """The modules imported since it was made: the service's own, and those of others.
 
-    What the zygote had imported before the fork is left out: it is never the service's own, and looking at some
-    thousand paths takes longer than the rest of a reload.
+    What the zygote had imported before the fork is left out: it is never the service's own, and
+    looking at some thousand paths takes longer than the rest of a reload.
     """
 
     def __init__(self, roots: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ class Imported:
         return paths
 
     def third_party(self) -> List[str]:
-        """The others, in the order of their import: a next worker may find them imported already."""
+        """The others, in the order of their import: the zygote can have them ready."""
         names = []
         for name, module in self._new():
             spec = getattr(module, "__spec__", None)

@@ -39,16 +39,17 @@ def answer(
 ) -> Tuple[int, Dict[str, str], Dict[str, Any]]:
     """Status code, extra headers and JSON body for a request that got no answer of run() itself.
 
-    `failure` is shown when given; the caller withholds it where tracebacks must not leave the service.
+    `failure` is shown when given; the caller withholds it where tracebacks must not leave the
+    service.
     """
-    headers = {}  # type: Dict[str, str]
+    headers: Dict[str, str] = {}
     if outcome in (RAISED, TIMED_OUT):
         headers["x-ms-run-function-failed"] = "True"
     if profile == "managed" and outcome in (RAISED, DIED):
         headers[ORIGINAL_STATUS_HEADER] = "500" if outcome == RAISED else "502"
     if outcome in (NOT_READY, REPLACED, QUEUE_FULL):
         headers["Retry-After"] = "1"
-    body = {"message": message}  # type: Dict[str, Any]
+    body: Dict[str, Any] = {"message": message}
     if failure:
         body["error"] = failure
     return STATUS[profile][outcome], headers, body

@@ -1,7 +1,8 @@
 """Who may connect to the debugger: this machine and the host, never a sibling container.
 
-A debugger runs any code that it is told to. Published on the host's loopback, the port is still open to every
-container of the same network; Docker's gateway is where the host's connections come from.
+A debugger runs any code that it is told to. Published on the host's loopback, the port is still
+open to every container of the same network; Docker's gateway is where the host's connections come
+from.
 """
 
 from __future__ import annotations

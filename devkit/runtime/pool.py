@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from . import outcome
 from .failure import Failure
@@ -28,16 +28,17 @@ class Unavailable(Exception):
 class Lease:
     """One worker, held for one request.
 
-    `ended_as` is the outcome when the supervisor ended the request; the worker may have survived that.
+    `ended_as` is the outcome when the supervisor ended the request; the worker may have survived
+    that.
     """
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
         self.port = port
         self.active_s = 0.0
-        self.ended_as = None  # type: Optional[str]
+        self.ended_as: Optional[str] = None
         self.is_gone = False
-        self.signalled_at = None  # type: Optional[float]
+        self.signalled_at: Optional[float] = None
 
 
 class Pool:
@@ -46,14 +47,14 @@ class Pool:
     def __init__(self, queue_timeout_s: float) -> None:
         self._changed = threading.Condition()
         self._queue_timeout_s = queue_timeout_s
-        self._free = []  # type: List[Lease]
-        self._leases = {}  # type: Dict[int, Lease]
+        self._free: List[Lease] = []
+        self._leases: Dict[int, Lease] = {}
         self._paused = False
         self._is_held = False
         self.phase = "starting"
-        self.failure = None  # type: Optional[Failure]
+        self.failure: Optional[Failure] = None
         # Set by the supervisor; when it says True, a call of hold(False) follows.
-        self.is_stale = lambda: False  # type: Callable[[], bool]
+        self.is_stale: Callable[[], bool] = lambda: False
 
     def acquire(self) -> Lease:
         """Wait for a free worker.
@@ -124,7 +125,7 @@ class Pool:
             self._changed.notify_all()
 
     def hold(self, is_held: bool) -> None:
-        """Let new requests wait: a file has just been saved, and it is not known yet what that means."""
+        """Let new requests wait: a file was saved, and it is not known yet what that means."""
         with self._changed:
             self._is_held = is_held
             self._changed.notify_all()

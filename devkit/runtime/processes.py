@@ -1,8 +1,9 @@
-"""The zygote and its children as the supervisor holds them: a channel each, messages in, commands out."""
+"""The zygote and its children as the supervisor holds them: a channel each."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -28,11 +29,9 @@ class Channel:
         asyncio.get_event_loop().add_reader(self._ours.fileno(), self._read)
 
     def send(self, message: Message, fd: Optional[int] = None) -> None:
-        """Send a command; to a process that is gone it goes nowhere, and the end is told by `on_end`."""
-        try:
+        """Send a command; to a process that is gone it goes nowhere: `on_end` tells that."""
+        with contextlib.suppress(OSError):
             self._line_socket.send(message, fd)
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Stop reading."""

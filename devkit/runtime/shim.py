@@ -1,4 +1,4 @@
-"""Stand-ins for packages that entry scripts import: ptvsd, azureml.core.model. An installed one always wins."""
+"""Stand-ins for ptvsd and azureml.core.model in entry scripts; an installed one always wins."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """The state machine: starts, swaps and watches workers, and knows in which phase the service is.
 
-    starting -> init -> ready <-> reloading        failed, crash_loop: until the next edit        stopping
+    starting -> init -> ready <-> reloading        failed, crash_loop: until the next edit
+    stopping
 
-One event loop runs it together with the multiplexer and the file watch; HTTP threads meet it in the pool.
+One event loop runs it together with the multiplexer and the file watch; HTTP threads meet it in the
+pool.
 """
 
 from __future__ import annotations
@@ -12,26 +14,23 @@ import os
 import platform
 import signal
 import time
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
-from . import background, code_lines, failure, front, outcome, processes
+from . import background, failure, front, outcome, processes, questions
 from . import settings as settings_module
+from .clock import Clock
 from .multiplexer import Multiplexer
 from .pool import SETTLED, Pool
 from .processes import Worker, Zygote
 from .settings import BadSetting, Settings
 from .watch import Change, Watch
 from .wire import Message, say
-from .worker import TIMEOUT_SIGNAL
 
 # A process that init() ends this often within this time is not started again until an edit.
 CRASHES = 3
 CRASH_WINDOW_S = 10.0
 # After the first answer of the new code: forking right away would slow it down.
 STANDBY_DELAY_S = 0.15
-TICK_S = 0.05
-# For run() to let the Timeout through; then the worker is killed.
-GRACE_S = 1.0
 STOP_S = 3.0
 # For the zygote to report how a worker ended.
 REPORT_S = 0.3
@@ -56,31 +55,25 @@ class Supervisor:
         self._settings = settings
         self._pool = Pool(settings.scoring_timeout_s)
         self._watch = Watch(settings.watch_roots, self._on_change, self._on_unsure)
-        questions = {
-            "devkit/status": self._answer_status,
-            "devkit/wait": self._answer_wait,
-            "devkit/verify": self._answer_verify,
-            "devkit/reload": self._answer_reload,
-        }
-        self._debug = Multiplexer(settings, questions)
+        self._questions = questions.Questions(settings, self)
+        self._debug = Multiplexer(settings, self._questions.by_name())
         self._debug.on_wanted = self._on_debugger_wanted
         self._debug.on_configured = lambda _pid: self._advance()
-        self._zygote = None  # type: Optional[Zygote]
+        self._zygote: Optional[Zygote] = None
         self._zygote_is_up = False
-        self._preload = []  # type: List[str]
-        self._not_preloaded = set()  # type: Set[str]
-        self._workers = {}  # type: Dict[int, Worker]
+        self._preload: List[str] = []
+        self._not_preloaded: Set[str] = set()
+        self._workers: Dict[int, Worker] = {}
         self._slots = 0
         self._generation = 1
         self._load_is_due = True
         self._standby_is_due = False
-        self._deaths = []  # type: List[float]
+        self._deaths: List[float] = []
         self._is_unsure = False
-        self._patching = set()  # type: Set[int]
+        self._patching: Set[int] = set()
         self._changed_at = time.monotonic()
-        self._reload_ms = None  # type: Optional[float]
-        self._init_ms = None  # type: Optional[float]
-        self._settled = asyncio.Condition()
+        self._reload_ms: Optional[float] = None
+        self._init_ms: Optional[float] = None
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -107,7 +100,8 @@ class Supervisor:
                 *self._settings.score_address, self._debugger_text()
             )
         )
-        ticking = asyncio.ensure_future(self._tick())
+        clock = Clock(self._settings.scoring_timeout_s, self._pool, self._debug)
+        ticking = asyncio.ensure_future(clock.run())
         await self._stop.wait()
         ticking.cancel()
         await self._end(server)
@@ -124,7 +118,7 @@ class Supervisor:
         self._enter("stopping")
         deadline = time.monotonic() + STOP_S
         while self._pool.leases() and time.monotonic() < deadline:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(0.05)
         for worker in list(self._workers.values()):
             worker.kill()
         if self._zygote is not None:
@@ -137,11 +131,7 @@ class Supervisor:
         if phase != self._pool.phase:
             self._pool.enter(phase, error)
         if phase in SETTLED:
-            background.start(self._tell_settled())
-
-    async def _tell_settled(self) -> None:
-        async with self._settled:
-            self._settled.notify_all()
+            background.start(self._questions.tell())
 
     # The zygote.
 
@@ -236,31 +226,30 @@ class Supervisor:
             self._enter("init")
 
     def _on_worker(self, worker: Worker, message: Message) -> None:
-        kind = message.get("is")
-        if worker.slot not in self._workers:
-            return
-        if kind == "standby":
-            self._set_pid(worker, message["pid"])
-            worker.state = "standby"
-            if self._debug.is_wanted:
-                self._connect_debugger(worker)
-        elif kind == "ready":
-            self._on_ready(worker, message)
-        elif kind == "failed":
-            self._on_failed(worker, message)
-        elif kind == "watch":
-            self._watch.follow(message["files"])
-        elif kind == "traced":
-            self._debug.traced(worker.pid)
-        elif kind == "undebuggable":
-            self._debug.cannot_debug(str(message["error"]))
-        elif kind == "waiting":
-            say("the entry script waits for a debugger to attach")
-        elif kind == "hot":
-            say("patched in place" if message["done"] else "not patched; the old code serves on")
-            self._patching.discard(worker.slot)
-            self._on_unsure(self._is_unsure)
-        self._advance()
+        if worker.slot in self._workers:
+            handlers = {
+                "standby": self._on_standby,
+                "ready": self._on_ready,
+                "failed": self._on_failed,
+                "watch": lambda _, message: self._watch.follow(message["files"]),
+                "traced": lambda worker, _: self._debug.traced(worker.pid),
+                "undebuggable": lambda _, message: self._debug.cannot_debug(str(message["error"])),
+                "waiting": lambda *_: say("the entry script waits for a debugger to attach"),
+                "hot": self._on_patched,
+            }
+            handlers.get(message["is"], lambda *_: None)(worker, message)
+            self._advance()
+
+    def _on_standby(self, worker: Worker, message: Message) -> None:
+        self._set_pid(worker, message["pid"])
+        worker.state = "standby"
+        if self._debug.is_wanted:
+            self._connect_debugger(worker)
+
+    def _on_patched(self, worker: Worker, message: Message) -> None:
+        say("patched in place" if message["done"] else "not patched; the old code serves on")
+        self._patching.discard(worker.slot)
+        self._on_unsure(self._is_unsure)
 
     def _on_ready(self, worker: Worker, message: Message) -> None:
         worker.state, worker.port = "ready", message["port"]
@@ -368,7 +357,7 @@ class Supervisor:
             background.start(self._reload(changes))
 
     def _on_unsure(self, is_unsure: bool) -> None:
-        """Requests wait while it is open whether the code that would answer them is the saved one."""
+        """Requests wait while it is open whether the running code is the saved one."""
         self._is_unsure = is_unsure
         self._pool.hold(self._is_unsure or bool(self._patching))
 
@@ -412,36 +401,26 @@ class Supervisor:
     def _connect_debugger(self, worker: Worker) -> None:
         worker.channel.send({"do": "debug", "port": self._debug.port, "token": self._debug.token})
 
-    # Time.
+    # What questions.py asks.
 
-    async def _tick(self) -> None:
-        """Count the seconds that requests take, those under a breakpoint left out, and end what takes too long."""
-        before = time.monotonic()
-        while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            self._pool.set_paused(self._debug.is_paused)
-            for lease in self._pool.leases():
-                if not self._debug.is_held(lease.pid):
-                    lease.active_s += now - before
-                if lease.active_s > self._settings.scoring_timeout_s and lease.ended_as is None:
-                    lease.ended_as = outcome.TIMED_OUT
-                    lease.signalled_at = now
-                    processes.send_signal(lease.pid, TIMEOUT_SIGNAL)
-                elif lease.signalled_at is not None and now - lease.signalled_at > GRACE_S:
-                    self._kill_stuck(lease.pid)
-                    lease.signalled_at = None
-            before = now
+    @property
+    def generation(self) -> int:
+        """Counts the reloads, from 1."""
+        return self._generation
 
-    def _kill_stuck(self, pid: int) -> None:
-        for worker in self._workers.values():
-            if worker.pid == pid and worker.state == "ready":
-                say("worker {} did not stop at its time limit: killed".format(pid))
-                processes.send_signal(pid, signal.SIGKILL)
+    @property
+    def is_settled(self) -> bool:
+        """Whether the newest code is loaded, or failed to."""
+        return self._pool.phase in SETTLED and not self._load_is_due
 
-    # Questions on the debugger's port.
+    async def reload(self) -> None:
+        """Load the code again, changed or not."""
+        self._changed_at = time.monotonic()
+        await self._reload([])
 
-    def _status(self) -> Message:
+    def status(self) -> Message:
+        """How the service is; the body of devkit/status."""
+        self._pool.set_paused(self._debug.is_paused)
         active = self._active
         return {
             "state": self._pool.state,
@@ -455,44 +434,3 @@ class Supervisor:
             "init_ms": self._init_ms,
             "watched": self._watch.followed,
         }
-
-    async def _answer_status(self, _arguments: Message) -> Message:
-        return self._status()
-
-    async def _answer_wait(self, arguments: Message) -> Message:
-        wanted = arguments.get("generation")
-        timeout_s = arguments.get("timeout_s")
-        timeout_s = float(timeout_s) if isinstance(timeout_s, (int, float)) else 60.0
-
-        def is_there() -> bool:
-            is_new = not isinstance(wanted, int) or self._generation >= wanted
-            return is_new and self._pool.phase in SETTLED and not self._load_is_due
-
-        async with self._settled:
-            try:
-                await asyncio.wait_for(self._settled.wait_for(is_there), min(timeout_s, 86400.0))
-            except asyncio.TimeoutError:
-                pass
-        return self._status()
-
-    async def _answer_reload(self, _arguments: Message) -> Message:
-        self._changed_at = time.monotonic()
-        await self._reload([])
-        return await self._answer_wait({"generation": self._generation})
-
-    async def _answer_verify(self, arguments: Message) -> Message:
-        files = arguments.get("files")
-        checked = [
-            code_lines.verified(
-                str(item.get("path")), _numbers(item.get("lines")), self._settings.watch_roots
-            )
-            for item in (files if isinstance(files, list) else [])[:1000]
-            if isinstance(item, dict)
-        ]
-        return {"files": checked}
-
-
-def _numbers(value: Any) -> List[int]:
-    return (
-        [item for item in value if isinstance(item, int)][:1000] if isinstance(value, list) else []
-    )

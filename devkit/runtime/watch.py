@@ -1,7 +1,7 @@
 """Tells which files of the service changed, one call for one save.
 
-Events say where to look; the content decides. An editor that truncates and writes, renames over, or writes the
-same text again therefore causes one reload, one, and none.
+Events say where to look; the content decides. An editor that truncates and writes, renames over, or
+writes the same text again therefore causes one reload, one, and none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from . import inotify
 from .failure import is_below
@@ -20,7 +20,7 @@ Signature = Optional[Tuple[int, int, int]]
 
 @dataclass(frozen=True)
 class Change:
-    """A file that has other content now; `old` and `new` are its texts, None where unknown or not Python."""
+    """A file with other content now; `old` and `new` are its texts, None where not Python."""
 
     path: str
     old: Optional[bytes]
@@ -29,7 +29,8 @@ class Change:
 
 Changed = Callable[[List[Change]], None]
 
-# After the last event of a save: long enough for the second write of an editor, short beside the reload.
+# After the last event of a save: long enough for the second write of an editor, short beside the
+# reload.
 SETTLE_S = 0.004
 # A file that is missing or empty is in the middle of a save, until it stays so.
 INCOMPLETE_S = 0.15
@@ -55,7 +56,7 @@ IGNORED_ENDINGS = ("~", ".swp", ".swx", ".pyc", ".tmp", ".part")
 
 
 class Watch:
-    """Watches `roots`; reports changes of the files given to `follow`, or of any file while `any_file` is set.
+    """Watches `roots`; reports changes of followed files, or of any file while `any_file` is set.
 
     `unsure` is told True at the first event of a save and False when it is known what it came to.
     """
@@ -66,12 +67,12 @@ class Watch:
         self._roots = roots
         self._changed = changed
         self._unsure = unsure
-        self._known = {}  # type: Dict[str, Tuple[Signature, Optional[str]]]
-        self._texts = {}  # type: Dict[str, bytes]
-        self._touched = set()  # type: Set[str]
-        self._timer = None  # type: Optional[asyncio.TimerHandle]
-        self._since = {}  # type: Dict[str, float]
-        self._events = None  # type: Optional[inotify.Inotify]
+        self._known: Dict[str, Tuple[Signature, Optional[str]]] = {}
+        self._texts: Dict[str, bytes] = {}
+        self._touched: Set[str] = set()
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._since: Dict[str, float] = {}
+        self._events: Optional[inotify.Inotify] = None
         self.any_file = False
 
     def start(self) -> None:
@@ -109,11 +110,9 @@ class Watch:
         return len(self._known)
 
     def _add_tree(self, root: str) -> None:
-        count = 0
-        for folder, folders, _ in os.walk(root):
+        for count, (folder, folders, _) in enumerate(os.walk(root)):
             folders[:] = [name for name in folders if name not in IGNORED_FOLDERS]
-            count += 1
-            if count > MOST_FOLDERS:
+            if count >= MOST_FOLDERS:
                 raise OSError("too many folders below {}".format(root))
             if self._events is not None:
                 self._events.watch(folder)
@@ -167,7 +166,8 @@ class Watch:
         self._timer = None
         now = asyncio.get_event_loop().time()
         touched, self._touched = self._touched, set()
-        changed, waiting = [], set()  # type: List[Change], Set[str]
+        changed: List[Change] = []
+        waiting: Set[str] = set()
         for path in sorted(touched):
             before = self._known.get(path)
             if (

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import socket
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 Message = Dict[str, Any]
 
@@ -67,7 +67,7 @@ class LineSocket:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._pending = b""
-        self._fds = []  # type: List[int]
+        self._fds: List[int] = []
 
     def send(self, message: Message, fd: Optional[int] = None) -> None:
         """Send one message; a peer that is gone raises OSError."""

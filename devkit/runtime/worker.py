@@ -1,11 +1,12 @@
-"""A worker: waits as standby for "load", runs the entry script's init(), then scores one request at a time.
+"""A worker: waits as standby for "load", runs init(), then scores one request at a time.
 
-The main thread runs the user's code and nothing else, as under gunicorn; a second thread takes commands.
+The main thread runs the user's code and nothing else, as under gunicorn; a second thread takes
+commands.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import faulthandler
 import os
 import random
@@ -26,11 +27,11 @@ STACKS_SIGNAL = signal.SIGUSR1
 
 
 class Timeout(BaseException):
-    """The request took longer than it may. Not an Exception, so that `except Exception` lets it through."""
+    """The request took too long. Not an Exception, so that `except Exception` lets it through."""
 
 
 def set_path(settings: Settings) -> None:
-    """Put the application root and the source directory on the path, where the inference server has them."""
+    """Put application root and source directory on the path, as the inference server does."""
     for path in (settings.root, os.path.join(settings.root, settings.source_directory)):
         if path not in sys.path:
             sys.path.append(path)
@@ -57,13 +58,14 @@ class _Worker:
         self._load = threading.Event()
         self._sending = threading.Lock()
         self._busy = False
-        self._scoring = None  # type: Optional[app.Scoring]
+        self._scoring: Optional[app.Scoring] = None
         self._debugger = Debugger(lambda what: self._tell({"is": what}))
 
     def main(self) -> int:
         self._prepare_process()
         commands = threading.Thread(target=self._commands, name="devkit commands", daemon=True)
-        # pydevd leaves its own threads out of what the editor sees; this one is as little the user's.
+        # pydevd leaves its own threads out of what the editor sees; this one is as little the
+        # user's.
         commands.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
         commands.pydev_do_not_trace = True  # type: ignore[attr-defined]
         commands.start()
@@ -123,7 +125,7 @@ class _Worker:
         files.start()
         try:
             scoring = self._scoring = app.load(self._settings)
-        except BaseException as error:  # noqa: BLE001 - SystemExit in init() is the user's failure too
+        except BaseException as error:  # noqa: BLE001 - SystemExit in init() fails it too
             files.stop()
             self._tell(
                 {
@@ -172,8 +174,5 @@ class _Worker:
 
 def _accepted(listener: socket.socket) -> socket.socket:
     while True:
-        try:
+        with contextlib.suppress(ConnectionAbortedError):
             return listener.accept()[0]
-        except OSError as error:
-            if error.errno not in (errno.ECONNABORTED, errno.EINTR):
-                raise

@@ -1,7 +1,8 @@
-"""The process that workers are forked from: third-party imports are done here once, for all of them.
+"""The process that workers are forked from: third-party imports are done here, once.
 
-It only imports and never calls: OpenMP used before a fork hangs the child for ever. It has no debugger
-(a child connects its own), so an idle debug image costs nothing on Python before 3.12, where tracing is dear.
+It only imports and never calls: OpenMP used before a fork hangs the child for ever. It has no
+debugger (a child connects its own), so an idle debug image costs nothing on Python before 3.12,
+where tracing is dear.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _child_signals() -> socket.socket:
 
 
 def _reaped() -> List[List[int]]:
-    ended = []
+    ended: List[List[int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -98,7 +99,7 @@ def _reaped() -> List[List[int]]:
 
 
 def _preload(modules: List[str]) -> Optional[str]:
-    """Import what the last good worker had imported; the first module that starts a thread is named."""
+    """Import what the last good worker had imported; name the first module that starts a thread."""
     before = threading.active_count()
     for name in modules:
         if name not in sys.modules:

@@ -139,7 +139,12 @@ def test_health_is_answered_while_a_breakpoint_holds_the_worker(service: Service
     [
         ("score.py", SCORE.replace("model = 10", "raise RuntimeError('no')"), "RuntimeError", "no"),
         ("score.py", SCORE.replace("def run(", "def run("[:-1]), "SyntaxError", "def run"),
-        ("score.py", SCORE.replace("import helper", "import helpr"), "ModuleNotFoundError", "helpr"),
+        (
+            "score.py",
+            SCORE.replace("import helper", "import helpr"),
+            "ModuleNotFoundError",
+            "helpr",
+        ),
         ("helper.py", HELPER.replace("value * 2", "value *"), "SyntaxError", "value *"),
         ("score.py", SCORE.replace("model = 10", "raise SystemExit(0)"), "SystemExit", "Exit"),
     ],
@@ -187,14 +192,21 @@ def _reloaded(service: Service) -> bool:
     return bool(service.settled(generation=2)["state"] == "ready")
 
 
-def test_a_reload_during_a_request_answers_it_and_serves_the_new_code(start: Start) -> None:
+def test_a_request_under_way_at_a_save_is_run_again_by_the_new_code(start: Start) -> None:
     service = start(files={"score.py": OUTCOMES})
     request = service.later(body=do("sleep"))
     until(lambda: _busy(service))
-    version = service.bump()
+    version = service.bump(lambda text: text.replace("time.sleep(30)", "pass", 1))
+    assert request.reply().json == {"version": version}
+
+
+def test_a_request_under_way_at_a_save_that_breaks_the_script_is_told_why(start: Start) -> None:
+    service = start(files={"score.py": OUTCOMES})
+    request = service.later(body=do("sleep"))
+    until(lambda: _busy(service))
+    service.edit("score.py", lambda text: text + "\nbroken(")
     reply = request.reply()
-    assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
-    assert service.request(body=do("nothing")).json == {"version": version}
+    assert (reply.status, reply.json["error"]["type"]) == (503, "SyntaxError")
 
 
 def _busy(service: Service) -> bool:
@@ -243,9 +255,11 @@ def test_saving_the_same_text_again_reloads_nothing(service: Service) -> None:
 
 def test_an_edited_helper_a_package_and_an_opened_data_file_reload(start: Start) -> None:
     files = {
-        "score.py": SCORE.replace("import helper", "import helper\nfrom pack import part").replace(
+        "score.py": SCORE.replace("import helper", "import helper\nfrom pack import part")
+        .replace(
             "    model = 10", "    model = open(__file__.replace('score.py', 'data.txt')).read()"
-        ).replace('"answer": answer', '"answer": [answer, part.NUMBER, model]'),
+        )
+        .replace('"answer": answer', '"answer": [answer, part.NUMBER, model]'),
         "helper.py": HELPER,
         "pack/__init__.py": "",
         "pack/part.py": "NUMBER = 1\n",

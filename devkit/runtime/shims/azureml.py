@@ -1,1 +1,1 @@
-"""The namespace that Azure ML's packages share; here for azureml.core.model when none is installed."""
+"""The namespace that Azure ML's packages share, for when none of them is installed."""

@@ -25,12 +25,12 @@ class Model:
     ) -> str:
         """Return the path of a model's one file or folder.
 
-        Looks in MODELS_DIR/name/version, the largest version where none is given, then for `name` in the
-        current directory.
+        Looks in MODELS_DIR/name/version, the largest version where none is given, then for `name`
+        in the current directory.
 
         Raises:
-            ModelNotFoundException: neither place has it (WebserviceException where a version was given).
-            WebserviceException: the arguments or the layout are wrong.
+            ModelNotFoundException: neither place has it (WebserviceException where a version was
+            given). WebserviceException: the arguments or the layout are wrong.
         """
         if model_name is None:
             raise WebserviceException("model_name is None")

@@ -9,7 +9,7 @@ from typing import Any, Optional
 class AzureMLException(Exception):
     """The root; `message` holds the plain text."""
 
-    _error_code = None  # type: Optional[str]
+    _error_code: Optional[str] = None
 
     def __init__(
         self, exception_message: str = "", inner_exception: Optional[BaseException] = None, **_: Any

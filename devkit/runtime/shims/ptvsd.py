@@ -31,7 +31,7 @@ def break_into_debugger() -> None:
 
 
 def tracing(should_trace: Optional[bool] = None) -> Any:
-    """Tell, or be asked to change, whether this thread is traced; it always is while an editor is attached."""
+    """Tell whether this thread is traced: always, while an editor is attached."""
     return is_attached()
 
 

@@ -1,0 +1,52 @@
+"""The time limit of a request, kept where it is known how long a breakpoint held it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from . import outcome
+from .multiplexer import Multiplexer
+from .pool import Lease, Pool
+from .processes import send_signal
+from .wire import say
+from .worker import TIMEOUT_SIGNAL
+
+TICK_S = 0.05
+# For run() to let the Timeout through; then the worker is killed.
+GRACE_S = 1.0
+
+
+class Clock:
+    """Counts each request's seconds, not those under a breakpoint; ends what takes too long."""
+
+    def __init__(self, limit_s: float, pool: Pool, debug: Multiplexer) -> None:
+        self._limit_s = limit_s
+        self._pool = pool
+        self._debug = debug
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self._pool.set_paused(self._debug.is_paused)
+            for lease in self._pool.leases():
+                if not self._debug.is_held(lease.pid):
+                    lease.active_s += now - before
+                self._check(lease, now)
+            before = now
+
+    def _check(self, lease: Lease, now: float) -> None:
+        if lease.is_gone:
+            return
+        if lease.active_s > self._limit_s and lease.ended_as is None:
+            lease.ended_as = outcome.TIMED_OUT
+            lease.signalled_at = now
+            send_signal(lease.pid, TIMEOUT_SIGNAL)
+        elif lease.signalled_at is not None and now - lease.signalled_at > GRACE_S:
+            lease.signalled_at = None
+            say("worker {} did not stop at its time limit: killed".format(lease.pid))
+            send_signal(lease.pid, signal.SIGKILL)
