@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.status import Status
-
-    from devkit.errors import DevkitError
 
 # Colour is all that a terminal is let do by text from a container; `sanitized` drops it.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -49,6 +47,17 @@ def is_live(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     return stream.isatty() and environ.get("TERM") != "dumb" and not in_ci
 
 
+class Failure(Protocol):
+    """What is shown of an error; see devkit/errors.py."""
+
+    message: str
+    hint: str | None
+
+    @property
+    def code(self) -> str:
+        """The stable name of its kind."""
+
+
 @dataclass
 class Output:
     """Where a command's words go. `as_json`: stdout carries exactly one object and nothing else."""
@@ -67,7 +76,7 @@ class Output:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
 
-    def failure(self, error: DevkitError) -> None:
+    def failure(self, error: Failure) -> None:
         """Show an error: the sentence and what to do about it. After a result it is no result."""
         if self.as_json and not self._has_result:
             what = {"code": error.code, "message": error.message, "hint": error.hint}

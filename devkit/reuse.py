@@ -88,6 +88,8 @@ def moved(running: RunningService, files: Mapping[PurePosixPath, Path], owner: s
     address = running.debug
     if address is None:
         return None
+    if running.engine.name == "process":
+        files = {}  # it runs on the workspace's own files
     question = {"files": [{"path": str(remote), "lines": []} for remote in files]}
     try:
         answer = wire.ask(

@@ -270,7 +270,6 @@ class EngineContract:
 
     def test_exec_of_a_missing_command_ends_as_in_a_shell(self, bench: Bench) -> None:
         with executed(bench, bench.run(), "no-such-command-at-all") as stream:
-            assert b"no-such-command-at-all" in everything(stream)
             assert stream.wait() in (126, 127)
 
     def test_closing_a_stream_ends_the_standard_input_of_its_process(self, bench: Bench) -> None:

@@ -68,15 +68,15 @@ def of_api(error: APIError, thing: str) -> DevkitError:
         return ContainerMissing(
             f"The container {thing} does not run ({words}).", hint="`devkit run` starts it."
         )
+    if match := _NAME.search(words):
+        return NameInUse(
+            f"A container named {match[1]} exists already.",
+            hint=f"`docker rm {match[1]}` removes it.",
+        )
     if match := _PORT.search(words):
         return PortInUse(
             f"Port {match[1]} of this machine is already in use ({words}).",
             hint='Choose another port, or "auto" for a free one.',
-        )
-    if error.status_code == 409 and (match := _NAME.search(words)):
-        return NameInUse(
-            f"A container named {match[1]} exists already.",
-            hint=f"`docker rm {match[1]}` removes it.",
         )
     return EngineError(f"The engine refused: {words}")
 

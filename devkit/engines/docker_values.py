@@ -10,6 +10,14 @@ from typing import Any
 from devkit.engine import Container, EngineInfo, Image, RunSpec
 from devkit.errors import BadValue
 
+# Steps on the way that Docker does not name.
+_PODMAN_STATES = {
+    "configured": "created",
+    "initialized": "created",
+    "stopping": "running",
+    "stopped": "exited",
+}
+
 
 def engine_info(version: Mapping[str, Any], endpoint: str) -> EngineInfo:
     """Read the answer of /version."""
@@ -39,14 +47,15 @@ def image(answer: Mapping[str, Any]) -> Image:
 def container(answer: Mapping[str, Any]) -> Container:
     """Read a container's inspection."""
     state, config = answer["State"], answer["Config"]
-    runs = state["Status"] in ("running", "paused", "restarting")
+    status = _PODMAN_STATES.get(state["Status"], state["Status"])
+    runs = status in ("running", "paused", "restarting")
     return Container(
         id=answer["Id"],
         name=answer["Name"].lstrip("/"),
         image=config["Image"],
         image_id=answer["Image"],
-        state=state["Status"],
-        exit_code=None if runs or state["Status"] == "created" else int(state["ExitCode"]),
+        state=status,
+        exit_code=None if runs or status == "created" else int(state["ExitCode"]),
         oom_killed=bool(state.get("OOMKilled")),
         labels=dict(config.get("Labels") or {}),
         ports=_ports(answer, runs=runs),

@@ -7,6 +7,7 @@ adapter sends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from . import wire
@@ -15,6 +16,7 @@ from .wire import Message
 # Room for the ids of one process. VS Code keeps them as 32-bit numbers, so 1023 processes fit.
 SLOT_SIZE = 2**21
 SLOTS = 1000
+DETACH_S = 5.0
 ID_KEYS = ("threadId", "frameId", "variablesReference", "sourceReference")
 
 
@@ -120,10 +122,10 @@ class Debuggee:
             return
         self.is_attached = self.is_configured = False
         self.stopped.clear()
-        try:
-            await asyncio.wait_for(self.send("disconnect", {"terminateDebuggee": False}), 5)
-        except (Gone, asyncio.TimeoutError):
-            self.close()
+        # Code that keeps the interpreter to itself lets no answer out; what follows is queued.
+        with contextlib.suppress(Gone, asyncio.TimeoutError):
+            leaving = self.send("disconnect", {"terminateDebuggee": False})
+            await asyncio.wait_for(asyncio.shield(leaving), DETACH_S)
 
     def close(self) -> None:
         """End the connection."""

@@ -164,7 +164,9 @@ class Editor:
             self._refuse(request, str(error) or "The process ended.")
 
     async def _initialize(self, request: Message, arguments: Message) -> None:
-        self.initialize_arguments = arguments
+        # debugpy ends a connection over an argument that it does not expect.
+        known = {key: value for key, value in arguments.items() if _is_known(key, value)}
+        self.initialize_arguments = {**known, "adapterID": "debugpy"}
         self._respond(request, CAPABILITIES)
 
     async def _attach(self, request: Message, arguments: Message) -> None:
@@ -281,6 +283,13 @@ class Editor:
         serving = self._session.serving_processes
         asked = [self._translated(item, "threads", item.send("threads", {})) for item in serving]
         return _merged(asked)
+
+
+def _is_known(key: str, value: object) -> bool:
+    """Whether it is an argument of "initialize" as the protocol has it."""
+    if key in ("clientID", "clientName", "locale", "pathFormat"):
+        return isinstance(value, str)
+    return (key.startswith("supports") or key.endswith("StartAt1")) and isinstance(value, bool)
 
 
 async def _merged(asked: Sequence[Awaitable[Message]]) -> Message:

@@ -22,6 +22,7 @@ from .wire import Message, say
 
 # How long an attach waits for a first process, and then for the rest of them.
 ATTACH_S = 20.0
+IDENTIFY_S = 10.0
 OTHERS_S = 3.0
 # How long a process of the user's own waits for the editor to take it.
 ADOPT_S = 10.0
@@ -53,6 +54,7 @@ class Multiplexer:
         self.port = 0
         self.on_wanted: Optional[Callable[[bool], None]] = None
         self.on_configured: Optional[Callable[[int], None]] = None
+        self.on_lost: Optional[Callable[[int], None]] = None
 
     async def start(self) -> None:
         """Listen for editors and for debugpy; OSError when an address is taken."""
@@ -148,26 +150,27 @@ class Multiplexer:
         item.on_event = self._on_event
         reading = asyncio.ensure_future(item.read())
         try:
-            if await asyncio.wait_for(item.identify(self._token), 10):
+            if not await asyncio.wait_for(item.identify(self._token), IDENTIFY_S):
+                item.close()
+            elif item.pid in self._pids:
                 await self._take_in(item)
             else:
-                item.close()
+                await self._offer_child(item)
         except (Gone, Refused, asyncio.TimeoutError) as error:
             say("a process could not be debugged: {}".format(error or type(error).__name__))
             item.close()
         await reading
         self._drop(item)
+        if item.pid in self._pids and self.on_lost is not None:
+            self.on_lost(item.pid)
 
     async def _take_in(self, item: Debuggee) -> None:
-        if item.pid not in self._pids:
-            await self._offer_child(item)
-            return
         item.is_serving = self._pids[item.pid]
         if item.pid in self._traced:
             item.is_traced.set()
         self._debuggees.append(item)
         if self._editor is not None and not self._is_detaching:
-            await self._attach(item, self._editor)
+            await self._attach_or_tell(item, self._editor)
 
     async def _attach(self, item: Debuggee, editor: Editor) -> None:
         await item.ask("initialize", editor.initialize_arguments)
@@ -378,7 +381,7 @@ class Multiplexer:
         self._editor, self.undebuggable = editor, None
         self.breakpoints.set_mappings(editor.attach_arguments.get("pathMappings"))
         for item in self._debuggees:
-            background.start(self._attach_quietly(item, editor))
+            background.start(self._attach_or_tell(item, editor))
         if self.on_wanted is not None:
             self.on_wanted(True)
         await self._until(
@@ -403,11 +406,13 @@ class Multiplexer:
     def _is_passing(self) -> bool:
         return self._is_detaching or (self._editor is not None and self._editor.is_check)
 
-    async def _attach_quietly(self, item: Debuggee, editor: Editor) -> None:
+    async def _attach_or_tell(self, item: Debuggee, editor: Editor) -> None:
         try:
             await self._attach(item, editor)
-        except (Gone, Refused) as error:
-            say("process {} could not be attached: {}".format(item.pid, error or "it ended"))
+        except Refused as error:
+            self.cannot_debug("debugpy refused the attach: {}".format(error))
+        except Gone:
+            pass  # its end is told by its connection
 
     async def configure(self) -> None:
         """The editor has said all that it wants: let the processes run under it."""

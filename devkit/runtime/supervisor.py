@@ -59,6 +59,7 @@ class Supervisor:
         self._debug = Multiplexer(settings, self._questions.by_name())
         self._debug.on_wanted = self._on_debugger_wanted
         self._debug.on_configured = lambda _pid: self._advance()
+        self._debug.on_lost = self._on_debugger_lost
         self._zygote: Optional[Zygote] = None
         self._zygote_is_up = False
         self._preload: List[str] = []
@@ -397,6 +398,22 @@ class Supervisor:
             elif worker.pid and worker.state != "forked":
                 self._connect_debugger(worker)
         self._advance()
+
+    def _on_debugger_lost(self, pid: int) -> None:
+        """Debugpy connects only once: a process without its connection is replaced, unless it ended."""
+        asyncio.get_event_loop().call_later(REPORT_S, self._replace_undebuggable, pid)
+
+    def _replace_undebuggable(self, pid: int) -> None:
+        worker = next((item for item in self._workers.values() if item.pid == pid), None)
+        if worker is None or worker.is_ended_by_us:
+            return
+        say("process {} lost its debugger; another takes its place".format(pid))
+        if worker in self._active:
+            background.start(self._reload([]))
+        else:
+            worker.kill()
+            self._forget(worker)
+            self._advance()
 
     def _connect_debugger(self, worker: Worker) -> None:
         worker.channel.send({"do": "debug", "port": self._debug.port, "token": self._debug.token})

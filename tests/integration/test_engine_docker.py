@@ -267,6 +267,7 @@ def test_a_context_keeps_names_modes_and_links(
         said,
         context=context,
         args={"WORD": "hello"},
+        no_cache=True,
     )
     text = "\n".join(said)
     assert f"755 3 0 /d/a b/é{'x' * 120}" in text

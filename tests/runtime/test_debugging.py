@@ -7,11 +7,17 @@ import socket
 import pytest
 
 from devkit import dap
-from devkit.errors import AlreadyAttached
+from devkit.errors import AlreadyAttached, DebuggerError
 from tests.running import LOCAL, SCORE, Service, stopped, until
-from tests.runtime.conftest import Start
+from tests.runtime.conftest import PLACES, Start
 
 TOTAL = "total = sum"
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    """On this machine, and in a container of each Python."""
+    return str(request.param)
 
 
 def test_a_breakpoint_in_run_stops_there_with_the_locals_and_the_request_is_answered_after(
@@ -287,11 +293,11 @@ def test_stepping_goes_from_line_to_line(service: Service) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_the_session_goes_on(service: Service) -> None:
-    import os
-    import signal
-
-    session = service.attach({"score.py": [service.line(TOTAL)]})
-    os.kill(service.ask("devkit/status")["pid"], signal.SIGKILL)
+    session = service.attach(
+        {"score.py": [service.line(TOTAL)]},
+    )
+    with pytest.raises(DebuggerError):
+        session.evaluate("__import__('os').kill(__import__('os').getpid(), 9)")
     until(lambda: "ended by itself" in service.log())
     request = service.later()
     stop = stopped(session)
@@ -316,3 +322,19 @@ def test_a_process_that_the_users_code_starts_is_offered_to_the_editor(start: St
     assert child in session.children
     child.resume(int(stop_event.body["threadId"]))
     assert request.reply().json["answer"] == 6
+
+
+def test_a_worker_that_loses_its_debugger_is_replaced_and_the_session_goes_on(
+    service: Service,
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    before = service.ask("devkit/status")["pid"]
+    cut = "__import__('pydevd').get_global_debugger().reader.sock.shutdown(2)"
+    with pytest.raises(DebuggerError):
+        session.evaluate(cut)
+    until(lambda: "lost its debugger" in service.log())
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+    assert service.ask("devkit/status")["pid"] != before

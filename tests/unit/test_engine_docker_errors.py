@@ -32,6 +32,12 @@ NAME = (
     "You have to remove (or rename) that container to be able to reuse that name."
 )
 
+PODMAN_NAME = (
+    'container create: creating container storage: the container name "iris-1" is already in use '
+    "by 8191b4. You have to remove that container to be able to reuse that name: that name is "
+    "already in use"
+)
+
 
 def answer(status: int, words: str) -> APIError:
     response = requests.Response()
@@ -50,6 +56,7 @@ def answer(status: int, words: str) -> APIError:
         (500, ALLOCATED, PortInUse, "8000"),
         (500, PROXY, PortInUse, "8000"),
         (409, NAME, NameInUse, "iris"),
+        (500, PODMAN_NAME, NameInUse, "iris-1"),
         (404, "No such image: debug:9", ImageMissing, "thing"),
         (404, "No such container: thing", ContainerMissing, "thing"),
         (409, "Container 4b1f is not running", ContainerMissing, "not running"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devkit import reuse
 from devkit import session as module
 from devkit.config import Override, load
 from devkit.errors import (
@@ -21,6 +22,7 @@ from devkit.errors import (
     NoService,
     OutOfMemory,
     RemoteDebugRefused,
+    Unsupported,
 )
 from devkit.output import jsonable
 from devkit.results import Debugging
@@ -140,6 +142,21 @@ def test_edited_sources_move_into_the_container_that_runs(
     files = {path.name: content for path, content in engine.boxes["iris-demo"].files.items()}
     assert files["helper.py"].endswith(b"# edited\n")
     assert files["new.py"] == b"X = 1\n"
+
+
+def test_nothing_is_written_where_the_service_runs_on_the_workspaces_own_files(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    engine.name = "process"
+    service = opened().service()
+    before = dict(engine.boxes["iris-demo"].files)
+    (root / "helper.py").write_text(HELPER + "# edited\n")
+    files = reuse.source_files(opened().plan(BuildOptions()).spec)
+    assert reuse.moved(service, files, "1000") == 0
+    assert engine.boxes["iris-demo"].files == before
+    with pytest.raises(Unsupported):
+        service.shell()
 
 
 def test_another_requirement_makes_another_container(
