@@ -49,6 +49,9 @@ class Debuggee:
         self.breakpoint_ids: Dict[int, int] = {}
         self.on_event: Optional[Callable[[Debuggee, Message], None]] = None
         self.is_gone = False
+        self._has_run = False
+        # Attaching and detaching take several messages each, which must not mix.
+        self.turn = asyncio.Lock()
         # debugpy answers configurationDone before every thread is traced.
         self.is_traced = asyncio.Event()
 
@@ -116,6 +119,11 @@ class Debuggee:
         self.parent_pid = int(process.get("ppid") or 0)
         return self.pid > 0
 
+    async def run(self) -> None:
+        """Let its code run: a process that has just connected waits for that."""
+        await self.ask("configurationDone")
+        self._has_run = True
+
     async def detach(self) -> None:
         """Let it run free; a paused thread goes on. The next attach uses the same connection."""
         if not self.is_attached:
@@ -123,9 +131,21 @@ class Debuggee:
         self.is_attached = self.is_configured = False
         self.stopped.clear()
         # Code that keeps the interpreter to itself lets no answer out; what follows is queued.
-        with contextlib.suppress(Gone, asyncio.TimeoutError):
-            leaving = self.send("disconnect", {"terminateDebuggee": False})
+        with contextlib.suppress(Gone, Refused, asyncio.TimeoutError):
+            leaving = self._leave()
             await asyncio.wait_for(asyncio.shield(leaving), DETACH_S)
+
+    async def let_go(self) -> None:
+        """Let a new process run that nobody is to debug."""
+        await self.ask("initialize", {"adapterID": "debugpy"})
+        await self.ask("attach", {"subProcessId": self.pid})
+        self.is_attached = True
+        await self.detach()
+
+    async def _leave(self) -> None:
+        if not self._has_run:
+            await self.run()
+        await self.ask("disconnect", {"terminateDebuggee": False})
 
     def close(self) -> None:
         """End the connection."""

@@ -24,14 +24,15 @@ class Debugger:
         """Connect to the multiplexer's port; return what went wrong, or None."""
         if self._connected:
             return None
+        self._connected = True
         try:
             import debugpy
 
             _send_at_once()
             _real_connect(debugpy)(("127.0.0.1", port), access_token=token)
         except Exception as error:  # noqa: BLE001 - goes to the editor as the reason
+            self._connected = False
             return "{}: {}".format(type(error).__name__, error)
-        self._connected = True
         return None
 
     def tolerate_user_calls(self) -> None:

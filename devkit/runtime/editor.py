@@ -207,7 +207,7 @@ class Editor:
             raise NotPossible("configurationDone comes once, after attach.")
         self.is_configured = True
         if self._child is not None:
-            await self._child.ask("configurationDone")
+            await self._child.run()
         else:
             await self._session.configure()
         self._respond(request)

@@ -171,25 +171,31 @@ class Multiplexer:
         self._debuggees.append(item)
         if self._editor is not None and not self._is_detaching:
             await self._attach_or_tell(item, self._editor)
+        else:
+            # The editor left while the process was connecting: it still waits for a first client.
+            async with item.turn:
+                await item.let_go()
 
     async def _attach(self, item: Debuggee, editor: Editor) -> None:
-        await item.ask("initialize", editor.initialize_arguments)
-        await item.ask("attach", editor.attach_arguments)
-        # In one step with what follows: what the editor sends from now on goes to this process too.
-        item.is_attached = True
-        self._changed.set()
-        if editor.is_configured:
-            sent = [self._send_to(item, source) for source in self.breakpoints.all()]
-            filters = [
-                item.send(command, arguments) for command, arguments in editor.filters.items()
-            ]
-            await asyncio.gather(*sent, *filters)
-            await self._configure(item)
+        async with item.turn:
+            await item.ask("initialize", editor.initialize_arguments)
+            await item.ask("attach", editor.attach_arguments)
+            # In one step with what follows: what the editor sends from now on goes here too.
+            item.is_attached = True
+            if self._editor is not editor or self._is_detaching:
+                await item.detach()
+                return
+            self._changed.set()
+            if editor.is_configured:
+                sent = [self._send_to(item, source) for source in self.breakpoints.all()]
+                sent += [item.send(command, given) for command, given in editor.filters.items()]
+                await asyncio.gather(*sent)
+                await self._configure(item)
 
     async def _configure(self, item: Debuggee) -> None:
         if item.is_configured:
             return
-        await item.ask("configurationDone")
+        await item.run()
         try:
             await asyncio.wait_for(item.is_traced.wait(), OTHERS_S)
         except asyncio.TimeoutError:
@@ -206,13 +212,13 @@ class Multiplexer:
         """A process that the user's code started gets a session of its own, or runs free."""
         editor = self._editor
         if editor is None or not editor.is_configured:
-            await _let_go(item)
+            await item.let_go()
             return
         self._children[item.pid] = item
         editor.offer(item.pid)
         await asyncio.sleep(ADOPT_S)
         if self._children.pop(item.pid, None) is not None:
-            await _let_go(item)
+            await item.let_go()
 
     def adopt(self, pid: int) -> Optional[Debuggee]:
         """Hand over a process that was offered; None when it is not there any more."""
@@ -431,7 +437,7 @@ class Multiplexer:
             return
         self._is_detaching = True
         try:
-            await asyncio.gather(*[item.detach() for item in self._debuggees])
+            await asyncio.gather(*[_in_turn(item) for item in self._debuggees])
         finally:
             self.breakpoints.clear()
             self._editor, self._is_detaching = None, False
@@ -462,9 +468,6 @@ def _answered(body: Message) -> asyncio.Future[Message]:
     return future
 
 
-async def _let_go(item: Debuggee) -> None:
-    """A new process waits for its debugger before its first line; tell it to go on without."""
-    await item.ask("initialize", {"adapterID": "debugpy"})
-    await item.ask("attach", {"subProcessId": item.pid})
-    await item.ask("configurationDone")
-    await item.ask("disconnect", {"terminateDebuggee": False})
+async def _in_turn(item: Debuggee) -> None:
+    async with item.turn:
+        await item.detach()

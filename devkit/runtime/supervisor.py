@@ -58,7 +58,7 @@ class Supervisor:
         self._questions = questions.Questions(settings, self)
         self._debug = Multiplexer(settings, self._questions.by_name())
         self._debug.on_wanted = self._on_debugger_wanted
-        self._debug.on_configured = lambda _pid: self._advance()
+        self._debug.on_configured = self._on_debugger_configured
         self._debug.on_lost = self._on_debugger_lost
         self._zygote: Optional[Zygote] = None
         self._zygote_is_up = False
@@ -397,6 +397,12 @@ class Supervisor:
                 worker.channel.send({"do": "detached"})
             elif worker.pid and worker.state != "forked":
                 self._connect_debugger(worker)
+        self._advance()
+
+    def _on_debugger_configured(self, pid: int) -> None:
+        for worker in self._workers.values():
+            if worker.pid == pid:
+                worker.channel.send({"do": "attached"})
         self._advance()
 
     def _on_debugger_lost(self, pid: int) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import List, NoReturn, Optional
+from typing import Callable, List, NoReturn, Optional
 
 from . import app, failure, opened, shim, wire
 from .debugger import Debugger
@@ -63,12 +63,7 @@ class _Worker:
 
     def main(self) -> int:
         self._prepare_process()
-        commands = threading.Thread(target=self._commands, name="devkit commands", daemon=True)
-        # pydevd leaves its own threads out of what the editor sees; this one is as little the
-        # user's.
-        commands.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
-        commands.pydev_do_not_trace = True  # type: ignore[attr-defined]
-        commands.start()
+        _background(self._commands)
         self._tell({"is": "standby", "pid": os.getpid()})
         self._load.wait()
         return self._serve()
@@ -100,14 +95,18 @@ class _Worker:
             if action == "load":
                 self._load.set()
             elif action == "debug":
-                error = self._debugger.connect(command["port"], command["token"])
-                self._tell({"is": "undebuggable", "error": error} if error else {"is": "traced"})
+                # debugpy comes back only when the editor has said all that it wants.
+                _background(self._connect, command["port"], command["token"])
             elif action == "attached":
                 self._debugger.attached.set()
             elif action == "detached":
                 self._debugger.attached.clear()
             elif action == "hot":
                 self._tell({"is": "hot", "done": self._patch(command["files"])})
+
+    def _connect(self, port: int, token: str) -> None:
+        error = self._debugger.connect(port, token)
+        self._tell({"is": "undebuggable", "error": error} if error else {"is": "traced"})
 
     def _patch(self, files: List[str]) -> bool:
         return self._scoring is not None and app.hot_reload(self._scoring.run, files)
@@ -170,6 +169,14 @@ class _Worker:
     def _on_timeout(self, _signal: int, _frame: Optional[FrameType]) -> None:
         if self._busy:
             raise Timeout
+
+
+def _background(function: Callable[..., None], *args: object) -> None:
+    thread = threading.Thread(target=function, args=args, name="devkit", daemon=True)
+    # pydevd leaves its own threads out of what the editor sees; this one is as little the user's.
+    thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+    thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
+    thread.start()
 
 
 def _accepted(listener: socket.socket) -> socket.socket:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from devkit import dap
+from devkit import dap, wire
 from devkit.errors import AlreadyAttached, DebuggerError
 from tests.running import LOCAL, SCORE, Service, stopped, until
 from tests.runtime.conftest import PLACES, Start
@@ -338,3 +338,30 @@ def test_a_worker_that_loses_its_debugger_is_replaced_and_the_session_goes_on(
     session.resume(stop.thread)
     assert request.reply().status == 200
     assert service.ask("devkit/status")["pid"] != before
+
+
+def test_an_editor_that_leaves_while_processes_connect_blocks_no_reload(service: Service) -> None:
+    for turn in range(8):
+        service.attach().disconnect()
+        version = service.bump()
+        if turn % 2:
+            service.attach().disconnect()
+        assert service.request().json["version"] == version
+        service.ask("devkit/reload")
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_client_that_never_finishes_its_attach_blocks_no_reload(service: Service) -> None:
+    channel = wire.Channel.open("127.0.0.1", service.debug_port, timeout_s=10)
+    hello = channel.request("initialize", {"clientID": "slow", "clientName": "Slow"})
+    channel.answer(hello, timeout_s=10)
+    channel.request("attach", {})
+    until(lambda: (service.ask("devkit/status")["attached"] or {}).get("client") == "Slow")
+    channel.close()
+    for _ in range(3):
+        version = service.bump()
+        assert service.request().json["version"] == version
