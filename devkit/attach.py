@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devkit import contract, launch, proof, results
+from devkit import contract, launch, results
 from devkit.config import Workspace
+from devkit.debug import proof
 from devkit.engine import Placement, Progress
 from devkit.errors import InitFailed, MappingNotProved
 from devkit.running import Address

@@ -1,6 +1,7 @@
-"""The container contract: the paths, ports, labels and variables that image, host and runtime agree on.
+"""The container contract: paths, ports, labels and variables that all parts agree on.
 
-The runtime (devkit/runtime) is copied into images and imports nothing from here; a test compares the two.
+The runtime (devkit/runtime) is copied into images and imports nothing from here; a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ DEBUG_PORT = 5678
 USER = "devkit"
 UID = 1000
 
-# JSON-valued or plain strings on images, containers and networks. `devkit` finds its own by SERVICE.
+# On images, containers and networks; devkit finds its own by the first.
 LABEL_SERVICE = "devkit.service"
 LABEL_WORKSPACE = "devkit.workspace"
 LABEL_CONTENT = "devkit.content-hash"

@@ -1,7 +1,8 @@
 """What devkit needs from a container engine, and the values that go back and forth.
 
-Engines live in `engines/`; steps get one handed in and never import one. Every engine, and the fake used in
-unit tests, passes `tests/engine_contract.py`. What an engine cannot do it says by `Unsupported` with a hint.
+Engines live in `engines/`; steps get one handed in and never import one. Every engine, and the fake
+used in unit tests, passes `tests/engine_contract.py`. What an engine cannot do it says by
+`Unsupported` with a hint.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Tag:
-    """An image reference "repository:version"; the version defaults to "latest" as Docker's does."""
+    """An image reference "repository:version"; the version defaults to "latest"."""
 
     repository: str
     version: str
@@ -80,8 +81,8 @@ class PortBinding:
 class Container:
     """A container as the engine sees it now.
 
-    `state` is the engine's word: created, running, paused, restarting, exited or dead. `exit_code` is None
-    while it runs. `ports` maps container port to (bind address, host port).
+    `state` is the engine's word: created, running, paused, restarting, exited or dead. `exit_code`
+    is None while it runs. `ports` maps container port to (bind address, host port).
     """
 
     id: str
@@ -118,11 +119,11 @@ class ContextFile:
 class BuildSpec:
     """All that an engine needs to make an image.
 
-    `context` never holds secrets; `secrets` maps an id to a local file and reaches the build only as a
-    BuildKit secret. `args` are build arguments (proxies, index addresses without a password).
+    `context` never holds secrets; `secrets` maps an id to a local file and reaches the build only
+    as a BuildKit secret. `args` are build arguments (proxies, index addresses without a password).
     `requirements`, `placements` and `env` say the same in data, for engines that build no image.
-    `buildkit_dockerfile` is the same build with cache and secret mounts; an engine that has BuildKit takes
-    it, one that has not takes `dockerfile` and refuses `secrets`.
+    `buildkit_dockerfile` is the same build with cache and secret mounts; an engine that has
+    BuildKit takes it, one that has not takes `dockerfile` and refuses `secrets`.
     """
 
     tag: Tag
@@ -152,7 +153,8 @@ class Placement:
 class RunSpec:
     """All that an engine needs to start a container, detached.
 
-    `command` replaces what the image starts. `hardened` means no capabilities and no way to new privileges.
+    `command` replaces what the image starts. `hardened` means no capabilities and no way to new
+    privileges.
     """
 
     image: Tag
@@ -249,7 +251,7 @@ class Engine(Protocol):
         """Find a container by name or id; None when there is none."""
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """List containers, stopped ones too, that carry all `labels` (an empty value matches any)."""
+        """List containers, stopped ones too, that carry all `labels`; "" matches any value."""
 
     def exec(
         self,
@@ -274,7 +276,7 @@ class Engine(Protocol):
         """Unpack a tar stream below `path` in the container."""
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
-        """Yield `path` of the container as a tar stream; a missing path raises FileNotFoundError."""
+        """Yield `path` as a tar stream; FileNotFoundError where there is none."""
 
     def logs(
         self,

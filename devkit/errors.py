@@ -15,8 +15,8 @@
       DebuggerError                 exit 7: the debugger or a path mapping is not proved
         MappingNotProved, AlreadyAttached, DebuggerUnreachable
 
-An error is a fact in one sentence that names the thing; `hint` says what to type or change. The class
-name is the stable code that programs key on; the texts may change.
+An error is a fact in one sentence that names the thing; `hint` says what to type or change. The
+class name is the stable code that programs key on; the texts may change.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from devkit.engine import RunSpec
 from devkit.errors import DevkitError
-from devkit.image import Plan
+from devkit.package.image import Plan
 from devkit.running import Address
 
 

@@ -14,12 +14,14 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devkit import contract, fingerprint, wire
+from devkit import contract
 from devkit import service as scoring
 from devkit.config import Workspace, overridden
+from devkit.debug import wire
 from devkit.engine import BuildSpec, Container, Engine, RunSpec
 from devkit.errors import DebuggerUnreachable
-from devkit.image import Plan
+from devkit.package import fingerprint
+from devkit.package.image import Plan
 from devkit.running import RunningService
 
 LABEL_FRAME = "devkit.frame-hash"

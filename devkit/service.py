@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from devkit.debug.wire import Message, ask
 from devkit.engine import Placement
 from devkit.errors import (
     BadValue,
@@ -19,7 +20,6 @@ from devkit.errors import (
     NoService,
     NotReady,
 )
-from devkit.wire import Message, ask
 
 # How long one question waits before the container's own state is looked at again.
 _SLICE_S = 1.0

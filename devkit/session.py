@@ -13,18 +13,13 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from devkit import (
-    attach,
-    contract,
-    environment,
-    image,
-    reuse,
-)
+from devkit import attach, contract, reuse
 from devkit import container as step_run
 from devkit.config import Workspace
 from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import EngineError, InitFailed, NoService
+from devkit.package import environment, image
 from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Running
 from devkit.running import Address, RunningService, found, placements
 from devkit.service import Status as RuntimeStatus

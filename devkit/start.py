@@ -6,9 +6,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 from devkit import container as step_run
-from devkit import entry_script, environment, image, network, reuse
+from devkit import reuse
 from devkit.config import Workspace
 from devkit.engine import Engine, Progress, RunSpec, Tag
+from devkit.package import entry_script, environment, image, network
 from devkit.results import Packaged
 from devkit.running import RunningService
 

@@ -19,8 +19,9 @@ from typing import IO, Any
 import json5
 from timeline import NotSeen, Step, Timeline
 
-from devkit import proof, service
-from devkit.dap import Session
+from devkit import service
+from devkit.debug import proof
+from devkit.debug.dap import Session
 from devkit.engine import Placement
 from devkit.errors import DevkitError
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from timeline import NotSeen, Step, Timeline
 
 from devkit import base, service
-from devkit.dap import Breakpoint, Frame, Session
+from devkit.debug.dap import Breakpoint, Frame, Session
 from devkit.engines import connect
 from devkit.errors import BuildError, DevkitError, NoEngine
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from devkit import config, container, contract, image
+from devkit import config, container, contract
 from devkit.engine import Engine, Tag
+from devkit.package import image
 from devkit.sync.remote import Remote
 from tests.running import HELPER, SCORE, Service, until
 

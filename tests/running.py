@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devkit import dap, wire
+from devkit.debug import dap, wire
 
 RUNTIME = Path(__file__).parent.parent / "devkit" / "runtime"
 LOCAL = "/workspace/svc"
@@ -84,6 +84,7 @@ class Service:
     write: Callable[[str, str], None]
     pid: int = 0
     sessions: list[dap.Session] = field(default_factory=list)
+    _texts: dict[str, str] = field(default_factory=dict)
 
     def request(
         self,
@@ -128,7 +129,7 @@ class Service:
     @property
     def texts(self) -> dict[str, str]:
         """What was last written, by name."""
-        return self.__dict__.setdefault("_texts", {})
+        return self._texts
 
     def bump(self, extra: Callable[[str], str] = lambda text: text) -> int:
         """Edit score.py so that the next answer has another version; return that version."""
@@ -148,7 +149,7 @@ class Service:
         exceptions: tuple[str, ...] = (),
         **configuration: Any,
     ) -> dap.Session:
-        """Attach as an editor does, with the workspace in another place than the container's files."""
+        """Attach as an editor does whose workspace is in another place than the files here."""
         wanted = {
             f"{LOCAL}/{name}": [
                 item if isinstance(item, dap.Breakpoint) else dap.Breakpoint(item) for item in items

@@ -22,7 +22,7 @@ from devkit.cli.options import App
 @click.pass_obj
 def init(app: App, *, force: bool) -> None:
     """Write devkit.yaml with what was detected; nothing needs it, it is a place for changes."""
-    from devkit.init_file import write
+    from devkit.config.init_file import write
 
     written = write(app.workspace(), force=force, dry_run=app.dry_run)
     app.out.result(written, written.text if app.dry_run else f"Wrote {written.path}.")

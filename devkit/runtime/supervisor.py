@@ -406,7 +406,7 @@ class Supervisor:
         self._advance()
 
     def _on_debugger_lost(self, pid: int) -> None:
-        """Debugpy connects only once: a process without its connection is replaced, unless it ended."""
+        """A process connects only once: without its connection another takes its place."""
         asyncio.get_event_loop().call_later(REPORT_S, self._replace_undebuggable, pid)
 
     def _replace_undebuggable(self, pid: int) -> None:

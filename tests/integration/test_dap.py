@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from devkit.dap import Breakpoint, Session
+from devkit.debug.dap import Breakpoint, Session
+from devkit.debug.wire import ask
 from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
-from devkit.wire import ask
 
 PROGRAM = Path(__file__).with_name("debuggee.py")
 LINES = PROGRAM.read_text().splitlines()

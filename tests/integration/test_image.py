@@ -10,12 +10,12 @@ from typing import Any
 import docker
 import pytest
 
-from devkit import image
 from devkit.config import load
 from devkit.engine import Engine, RunSpec, Tag
 from devkit.engines import connect
 from devkit.errors import BaseImageMissing, BuildError, DevkitError, PackageInstallFailed
-from devkit.image import Packaged
+from devkit.package import image
+from devkit.package.image import Packaged
 
 pytestmark = pytest.mark.engine
 

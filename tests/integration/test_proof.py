@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from devkit import launch, proof, service
-from devkit.dap import Breakpoint, Session
+from devkit import launch, service
+from devkit.debug import proof
+from devkit.debug.dap import Breakpoint, Session
 from devkit.engine import Placement
 from devkit.errors import InitFailed, MappingNotProved
 

@@ -67,7 +67,8 @@ def start(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
         def started(**kwargs: Any) -> running.Service:
             folder = tmp_path / str(next(count))
             folder.mkdir()
-            return stack.enter_context(begin(folder, **kwargs))
+            service: running.Service = stack.enter_context(begin(folder, **kwargs))
+            return service
 
         yield started
 

@@ -1,4 +1,4 @@
-"""What only a real container shows: hardening, the sibling that may not attach, plain `docker run`."""
+"""What only a container shows: hardening, the sibling that may not attach, `docker run`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_sibling_container_on_the_same_network_may_not_attach(
 def test_plain_docker_run_starts_the_service_with_its_debugger_listening(
     engine: Engine, tag: Tag
 ) -> None:
-    from devkit import dap, wire
+    from devkit.debug import dap, wire
 
     spec = RunSpec(
         image=tag,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from devkit import dap, wire
+from devkit.debug import dap, wire
 from devkit.errors import AlreadyAttached, DebuggerError
 from tests.running import LOCAL, SCORE, Service, stopped, until
 from tests.runtime.conftest import PLACES, Start
@@ -104,11 +104,13 @@ def test_edits_that_move_a_breakpoint_stop_at_the_right_line_at_once_every_time(
     service: Service,
 ) -> None:
     session = service.attach({"score.py": [service.line(TOTAL)]})
+    added = "# one more line\n"
+
+    def shortened(text: str) -> str:
+        return text.replace(added, "", 1)
+
     for turn in range(20):
-        added = "# one more line\n"
-        version = service.bump(
-            lambda text, turn=turn: added + text if turn % 2 == 0 else text.replace(added, "", 1)
-        )
+        version = service.bump(added.__add__ if turn % 2 == 0 else shortened)
         request = service.later()
         stop = stopped(session)
         assert stop.line == service.line(TOTAL), f"turn {turn}"

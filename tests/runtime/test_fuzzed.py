@@ -14,11 +14,27 @@ from hypothesis import strategies as st
 from tests import running
 from tests.running import Service, stopped
 
-COMMANDS = (
-    "initialize attach configurationDone setBreakpoints setExceptionBreakpoints threads stackTrace "
-    "scopes variables evaluate continue pause disconnect terminate source goto devkit/status "
-    "devkit/verify restart"
-).split()
+COMMANDS = [
+    "initialize",
+    "attach",
+    "configurationDone",
+    "setBreakpoints",
+    "setExceptionBreakpoints",
+    "threads",
+    "stackTrace",
+    "scopes",
+    "variables",
+    "evaluate",
+    "continue",
+    "pause",
+    "disconnect",
+    "terminate",
+    "source",
+    "goto",
+    "devkit/status",
+    "devkit/verify",
+    "restart",
+]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -29,8 +45,23 @@ json_values = st.recursive(
 )
 arguments = st.dictionaries(
     st.sampled_from(
-        "source breakpoints threadId frameId variablesReference files path lines clientID "
-        "pathMappings rules subProcessId expression filters sourceModified".split()
+        [
+            "source",
+            "breakpoints",
+            "threadId",
+            "frameId",
+            "variablesReference",
+            "files",
+            "path",
+            "lines",
+            "clientID",
+            "pathMappings",
+            "rules",
+            "subProcessId",
+            "expression",
+            "filters",
+            "sourceModified",
+        ]
     ),
     json_values,
     max_size=5,

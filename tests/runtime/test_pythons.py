@@ -24,8 +24,8 @@ OLDEST = (3, 7)
 def _pythons() -> dict[str, str]:
     """Version -> interpreter: those on the path and those of pyenv, each version once."""
     candidates = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
-    candidates += [Path(found) for n in range(7, 20) if (found := shutil.which(f"python3.{n}"))]
-    candidates += [Path(found) for found in [shutil.which("python3")] if found]
+    names = ["python3", *(f"python3.{number}" for number in range(7, 20))]
+    candidates += [Path(path) for path in map(shutil.which, names) if path]
     found: dict[str, str] = {}
     for path in candidates:
         answer = subprocess.run(
@@ -42,7 +42,7 @@ def _pythons() -> dict[str, str]:
 PYTHONS = _pythons()
 
 
-@pytest.fixture(params=sorted(PYTHONS, key=lambda version: int(version.split(".")[1])))
+@pytest.fixture(params=sorted(PYTHONS, key=lambda version: int(str(version).split(".")[1])))
 def python(request: pytest.FixtureRequest) -> str:
     """An interpreter of each version with the newest debugpy for it; made once, kept in .cache."""
     folder = CACHE / request.param

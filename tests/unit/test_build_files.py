@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from devkit import build_files
+from devkit.package import build_files
 
 UNDER = PurePosixPath("app/svc")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devkit import conda
 from devkit.errors import EnvironmentInvalid
+from devkit.package import conda
 
 
 @pytest.mark.parametrize(

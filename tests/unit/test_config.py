@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from devkit import init_file
-from devkit.config import Config, Override, Workspace, load, schema
-from devkit.detect import service_name
+from devkit.config import Config, Override, Workspace, init_file, load, schema
+from devkit.config.detect import service_name
 from devkit.errors import BadValue, ConfigError, UnknownKey
 
 SCORE = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"

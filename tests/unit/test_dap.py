@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from devkit import wire
-from devkit.dap import Breakpoint, Session
+from devkit.debug import wire
+from devkit.debug.dap import Breakpoint, Session
 from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
 from tests.peer import Connection, peer, runtime
 

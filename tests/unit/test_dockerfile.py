@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from devkit import dockerfile, environment, image, network
 from devkit.config import Workspace, load
 from devkit.errors import BadValue
+from devkit.package import dockerfile, environment, image, network
 
 OWN = "FROM debian:13 AS tools\nRUN true\nFROM python:3.12-slim\nRUN touch /mine\n"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from devkit import entry_script
 from devkit.config import Workspace, load
 from devkit.errors import EntryScriptBroken, EntryScriptMissing
+from devkit.package import entry_script
 
 GOOD = "def init():\n    pass\n\ndef run(data):\n    return data\n"
 

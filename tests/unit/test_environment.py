@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from devkit import environment
 from devkit.config import load
-from devkit.environment import Environment
 from devkit.errors import EnvironmentInvalid
+from devkit.package import environment
+from devkit.package.environment import Environment
 
 
 def read(root: Path, text: str | None, name: str = "environment.yml") -> Environment:

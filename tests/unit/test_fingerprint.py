@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from devkit import fingerprint
 from devkit.engine import BuildSpec, ContextFile, Tag
 from devkit.errors import BadValue
+from devkit.package import fingerprint
 
 
 @pytest.fixture(autouse=True)

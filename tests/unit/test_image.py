@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from devkit import base, environment, image, network
+from devkit import base
 from devkit import contract as c
 from devkit.config import Workspace, load
 from devkit.engine import BuildSpec, Image, Progress
 from devkit.errors import BadValue, EntryScriptMissing, EnvironmentInvalid, ModelMissing
+from devkit.package import environment, image, network
 from tests.fake_engine import FakeEngine
 
 SCORE = "def init():\n    pass\ndef run(data):\n    return data\n"
@@ -234,7 +235,7 @@ def test_pins_are_checked_once_for_an_environment(
 ) -> None:
     checked: list[str] = []
     monkeypatch.setattr(
-        "devkit.pins.check_pins", lambda wanted, reach, **_: checked.append(wanted.python)
+        "devkit.package.pins.check_pins", lambda wanted, reach, **_: checked.append(wanted.python)
     )
     engine = FakeEngine("python:3.13-slim")
     package(engine, workspace(service))
@@ -257,7 +258,7 @@ def test_an_index_password_reaches_the_build_in_a_private_file_that_goes_away(
 
     seen: dict[Path, tuple[str, int]] = {}
     monkeypatch.setenv("PIP_INDEX_URL", "https://me:hush&x@a.test/simple")
-    monkeypatch.setattr("devkit.pins.check_pins", lambda *_, **__: None)
+    monkeypatch.setattr("devkit.package.pins.check_pins", lambda *_, **__: None)
     engine = Reading("python:3.13-slim")
     package(engine, workspace(service))
     ((path, (text, mode)),) = seen.items()

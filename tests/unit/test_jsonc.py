@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devkit import jsonc
+from devkit.launch import jsonc
 
 EDITED = [
     # text, path, value, key, what it becomes

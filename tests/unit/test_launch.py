@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from devkit import jsonc, launch
+from devkit import launch
 from devkit.contract import RUNTIME_ROOT
 from devkit.engine import Placement
 from devkit.errors import LaunchFileBroken
-from devkit.launch_text import LAUNCH, TASKS, merged, removed, template
+from devkit.launch import jsonc
+from devkit.launch.text import LAUNCH, TASKS, merged, removed, template
 
 ROOT = Path("/work space/Größe")
 

@@ -8,7 +8,7 @@ import pytest
 
 from devkit.config import ModelEntry
 from devkit.errors import BadValue, ModelMissing
-from devkit.models import model_dir, placements
+from devkit.package.models import model_dir, placements
 
 ROOT = "/var/azureml-app/azureml-models"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from devkit import network
 from devkit.config import load
 from devkit.errors import BadValue
-from devkit.network import Network
-from devkit.requirements import Requirements
+from devkit.package import network
+from devkit.package.network import Network
+from devkit.package.requirements import Requirements
 
 
 def found(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from devkit import environment
 from devkit.config import load
-from devkit.environment import Environment
 from devkit.errors import NoBuildForPython
-from devkit.network import Network
-from devkit.pins import check_pins
+from devkit.package import environment
+from devkit.package.environment import Environment
+from devkit.package.network import Network
+from devkit.package.pins import check_pins
 
 FILES: dict[str, Sequence[tuple[str, str | None]]] = {
     "numpy": [

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from devkit import launch, proof
+from devkit import launch
+from devkit.debug import proof
 from devkit.engine import Placement
 from devkit.errors import DebuggerUnreachable, MappingNotProved
 from tests.peer import Connection, peer, runtime

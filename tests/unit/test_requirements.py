@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devkit import requirements
 from devkit.errors import EnvironmentInvalid, SecretRefused
+from devkit.package import requirements
 
 
 def written(root: Path, text: str, name: str = "requirements.txt") -> Path:

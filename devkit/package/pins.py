@@ -19,10 +19,10 @@ from packaging.version import InvalidVersion, Version
 from pypi_simple import DistributionPackage, NoSuchProjectError, PyPISimple
 from requests.exceptions import RequestException
 
-from devkit.environment import PYTHONS, Environment
 from devkit.errors import NoBuildForPython
-from devkit.network import Network
-from devkit.requirements import Line
+from devkit.package.environment import PYTHONS, Environment
+from devkit.package.network import Network
+from devkit.package.requirements import Line
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from devkit.debug.wire import Channel, Message
 from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
-from devkit.wire import Channel, Message
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from devkit.dialogue import Dialogue
+from devkit.debug.dialogue import Dialogue
+from devkit.debug.wire import Channel, Message
 from devkit.errors import DebuggerUnreachable
-from devkit.wire import Channel, Message
 
 # A peer that floods us with events pushes out its own oldest ones.
 MAX_EVENTS = 10_000

@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import devkit
-from devkit import (
+from devkit import contract as c
+from devkit.config import Workspace
+from devkit.engine import BuildSpec, ContextFile, Engine, Image, Placement, Progress, Tag
+from devkit.errors import BadValue, EntryScriptMissing, EnvironmentInvalid
+from devkit.package import (
     build_context,
     build_files,
     build_secrets,
@@ -21,12 +25,8 @@ from devkit import (
     models,
     network,
 )
-from devkit import contract as c
-from devkit.config import Workspace
-from devkit.engine import BuildSpec, ContextFile, Engine, Image, Placement, Progress, Tag
-from devkit.environment import Environment
-from devkit.errors import BadValue, EntryScriptMissing, EnvironmentInvalid
-from devkit.network import Network
+from devkit.package.environment import Environment
+from devkit.package.network import Network
 
 # The server has releases for 3.9 and newer; an older Python runs the runtime's own small server.
 TOOLS = ('azureml-inference-server-http>=1; python_version >= "3.9"', "debugpy")
@@ -190,7 +190,7 @@ def _check_python(
     if python is None and not wanted.python_place and base.image != default_image(wanted.python):
         return  # only the build will show which Python it is
     # Takes 0.2 s to import, and most calls never need it.
-    from devkit.pins import check_pins
+    from devkit.package.pins import check_pins
 
     known = replace(wanted, python=python or wanted.python)
     check_pins(known, reach, architecture=architecture)

@@ -17,10 +17,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from devkit import config_file
-from devkit.config_file import Place, Written
-from devkit.config_problem import problem
-from devkit.detect import detected
+from devkit.config import file as config_file
+from devkit.config.detect import detected
+from devkit.config.file import Place, Written
+from devkit.config.problem import problem
 from devkit.errors import BadValue
 
 CONFIG_FILE = "devkit.yaml"

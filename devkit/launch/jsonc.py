@@ -8,7 +8,7 @@ from typing import Any
 
 import tree_sitter
 
-from devkit.jsonc_tree import Document, JsoncError, Steps, data
+from devkit.launch.jsonc_tree import Document, JsoncError, Steps, data
 
 __all__ = ["JsoncError", "Steps", "comments", "data", "inserted", "place", "removed", "replaced"]
 

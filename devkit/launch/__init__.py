@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from devkit import jsonc
 from devkit.engine import Placement
 from devkit.errors import LaunchFileBroken
-from devkit.launch_text import LAUNCH, TASKS, EditorFile, Item, merged, removed, template
+from devkit.launch import jsonc
+from devkit.launch.text import LAUNCH, TASKS, EditorFile, Item, merged, removed, template
 
 ENTRY_NAME = LAUNCH.label
 TASK_LABEL = TASKS.label

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import devkit
-from devkit import build_files
 from devkit import contract as c
 from devkit.engine import ContextFile, Placement
-from devkit.environment import Environment
-from devkit.network import Network
+from devkit.package import build_files
+from devkit.package.environment import Environment
+from devkit.package.network import Network
 
 _LOCAL_IN_BUILD = "/tmp/devkit/local"
 

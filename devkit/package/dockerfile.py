@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from devkit import build_secrets, models
 from devkit import contract as c
 from devkit.config import Workspace
-from devkit.environment import Environment
 from devkit.errors import BadValue
-from devkit.network import Network
+from devkit.package import build_secrets, models
+from devkit.package.environment import Environment
+from devkit.package.network import Network
 
 _STAGE = "devkit-base"
 _FROM = re.compile(
@@ -146,7 +146,7 @@ def render(values: Mapping[str, Any], *, buildkit: bool) -> str:
 
 @cache
 def _templates() -> Templates:
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     templates = Templates(
         # In a wheel they are in the package, in a checkout beside it.
         loader=FileSystemLoader([package / "templates", package.parent / "templates"]),

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devkit.dap import Breakpoint, Session
+from devkit.debug.dap import Breakpoint, Session
+from devkit.debug.wire import Message, ask
 from devkit.errors import AlreadyAttached, DebuggerUnreachable, MappingNotProved
-from devkit.wire import Message, ask
 
 
 @dataclass(frozen=True)

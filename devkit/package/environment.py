@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from devkit import conda, requirements
 from devkit.config import Workspace
 from devkit.errors import EnvironmentInvalid
-from devkit.requirements import Line, Requirements, shown
+from devkit.package import conda, requirements
+from devkit.package.requirements import Line, Requirements, shown
 
 DEFAULT_PYTHON = "3.13"
 # The runtime needs 3.7; what is newest here is the newest that has been tried.

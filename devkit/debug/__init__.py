@@ -1,0 +1,1 @@
+"""The debug adapter protocol as this machine speaks it: a client, and the attach proof."""

@@ -1,0 +1,1 @@
+"""Step 1, package: workspace -> what to install -> Dockerfile and context -> image."""
