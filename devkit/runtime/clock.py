@@ -7,7 +7,7 @@ import signal
 import time
 
 from . import outcome
-from .multiplexer import Multiplexer
+from .fleet import Fleet
 from .pool import Lease, Pool
 from .processes import send_signal
 from .wire import say
@@ -21,10 +21,10 @@ GRACE_S = 1.0
 class Clock:
     """Counts each request's seconds, not those under a breakpoint; ends what takes too long."""
 
-    def __init__(self, limit_s: float, pool: Pool, debug: Multiplexer) -> None:
+    def __init__(self, limit_s: float, pool: Pool, fleet: Fleet) -> None:
         self._limit_s = limit_s
         self._pool = pool
-        self._debug = debug
+        self._fleet = fleet
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -32,9 +32,9 @@ class Clock:
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
-            self._pool.set_paused(self._debug.is_paused)
+            self._pool.set_paused(self._fleet.is_paused)
             for lease in self._pool.leases():
-                if not self._debug.is_held(lease.pid):
+                if not self._fleet.is_held(lease.pid):
                     lease.active_s += now - before
                 self._check(lease, now)
             before = now

@@ -188,7 +188,7 @@ class Editor:
         self.event("initialized", {})
 
     async def _attach_child(self, pid: int, arguments: Message) -> None:
-        child = self._session.adopt(pid)
+        child = self._session.fleet.adopt(pid)
         if child is None:
             raise NotPossible("Process {} is not there any more.".format(pid))
         self._child = child
@@ -209,11 +209,11 @@ class Editor:
         if self._child is not None:
             await self._child.run()
         else:
-            await self._session.configure()
+            await self._session.fleet.configure()
         self._respond(request)
         self._respond(self._attach_request)
         if self._child is None:
-            self._session.show_threads()
+            self._session.fleet.show_threads()
 
     async def _disconnect(self, request: Message, _arguments: Message) -> None:
         self._is_over = True
@@ -232,10 +232,12 @@ class Editor:
         if self._child is not None:
             self._answer_later(request, self._whole(self._child.send(command, arguments)))
         elif command == "setBreakpoints":
-            self._answer_later(request, self._session.set_breakpoints(arguments))
+            self._answer_later(request, self._session.fleet.set_breakpoints(arguments))
         elif command in BROADCAST:
             self.filters[command] = arguments
-            sent = [item.send(command, arguments) for item in self._session.attached_processes]
+            sent = [
+                item.send(command, arguments) for item in self._session.fleet.attached_processes
+            ]
             self._answer_later(request, self._whole(*sent[:1]))
         elif command == "threads":
             self._answer_later(request, self._threads())
@@ -243,7 +245,7 @@ class Editor:
             self._pass_to_owner(request, command, arguments)
 
     def _pass_to_owner(self, request: Message, command: str, arguments: Message) -> None:
-        owner = self._session.owner(arguments)
+        owner = self._session.fleet.owner(arguments)
         if owner is None:
             raise NotPossible("The process that this belongs to has ended.")
         arguments = owner.inward(arguments)
@@ -280,7 +282,7 @@ class Editor:
         return item.outward_body(body)
 
     def _threads(self) -> Awaitable[Message]:
-        serving = self._session.serving_processes
+        serving = self._session.fleet.serving_processes
         asked = [self._translated(item, "threads", item.send("threads", {})) for item in serving]
         return _merged(asked)
 

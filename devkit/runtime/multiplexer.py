@@ -1,368 +1,68 @@
-"""The debugger's port: one editor, one session, whatever processes come and go behind it.
+"""The debugger's port: who is let in, and which one editor has the session.
 
-debugpy in each worker connects here as to its own adapter, once an editor is there. The editor sees
-one running program: its requests go to the process that their ids belong to, its breakpoints to
-all, and to each new one.
+The editor sees one running program: its requests go to the process that their ids belong to, its
+breakpoints to all, and to each new one (fleet.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from typing import Awaitable, Callable, Dict, List, Optional, Sequence, Set
+from typing import Callable, Dict, Optional
 
-from . import background, debuggee, peers, wire
-from .breakpoints import Breakpoints, Source
-from .debuggee import Debuggee, Gone, Refused
+from . import peers, wire
 from .editor import Editor, NotPossible, Question
+from .fleet import Fleet
 from .settings import Settings
-from .watch import Change
 from .wire import Message, say
 
 # How long an attach waits for a first process, and then for the rest of them.
 ATTACH_S = 20.0
-IDENTIFY_S = 10.0
 OTHERS_S = 3.0
-# How long a process of the user's own waits for the editor to take it.
-ADOPT_S = 10.0
 MAX_CONNECTIONS = 64
-
-HANDLED = ("thread", "stopped", "continued", "output", "breakpoint")
-# About single processes, of which the editor is to see none.
-UNSEEN = ("process", "module", "initialized", "terminated", "exited")
 
 
 class Multiplexer:
-    """The listeners, the attached editor, and the processes that it debugs."""
+    """The port, and the attached editor."""
 
-    def __init__(self, settings: Settings, questions: Dict[str, Question]) -> None:
+    def __init__(self, settings: Settings, fleet: Fleet, questions: Dict[str, Question]) -> None:
         self._settings = settings
         self._questions = questions
-        self._token = secrets.token_hex(16)
-        self._debuggees: List[Debuggee] = []
-        self._children: Dict[int, Debuggee] = {}
-        self._next_slot = 0
         self._connections = 0
-        self._is_detaching = False
-        self._changed = asyncio.Event()
-        self._pids: Dict[int, bool] = {}
-        self._traced: Set[int] = set()
-        self._editor: Optional[Editor] = None
-        self.undebuggable: Optional[str] = None
-        self.breakpoints = Breakpoints()
-        self.port = 0
+        self.fleet = fleet
         self.on_wanted: Optional[Callable[[bool], None]] = None
-        self.on_configured: Optional[Callable[[int], None]] = None
-        self.on_lost: Optional[Callable[[int], None]] = None
 
     async def start(self) -> None:
-        """Listen for editors and for debugpy; OSError when an address is taken."""
-        inner = await asyncio.start_server(
-            self._accept_debuggee, "127.0.0.1", 0, limit=wire.MAX_HEADER
-        )
-        self.port = inner.sockets[0].getsockname()[1]
+        """Listen; OSError when the address is taken."""
         host, port = self._settings.debug_address
-        await asyncio.start_server(self._accept_editor, host, port, limit=wire.MAX_HEADER)
-
-    # The supervisor's side.
-
-    @property
-    def token(self) -> str:
-        """What debugpy shows to be let in."""
-        return self._token
+        await asyncio.start_server(self._accept, host, port, limit=wire.MAX_HEADER)
 
     @property
     def is_wanted(self) -> bool:
         """Whether an editor is attached or attaching, so that processes have to connect."""
-        return self._editor is not None
+        return self.fleet.editor is not None
 
     @property
     def is_configured(self) -> bool:
         """Whether an editor, not a check of devkit's, is attached and has said all it wants."""
-        return self._editor is not None and self._editor.is_configured and not self._editor.is_check
+        return (
+            self.fleet.editor is not None
+            and self.fleet.editor.is_configured
+            and not self.fleet.editor.is_check
+        )
 
     @property
     def attached(self) -> Optional[Message]:
         """Who is attached, since when (Unix seconds)."""
-        if self._editor is None:
+        if self.fleet.editor is None:
             return None
-        return {"client": self._editor.name, "since": self._editor.since}
+        return {"client": self.fleet.editor.name, "since": self.fleet.editor.since}
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether some serving process is held."""
-        return any(item.stopped for item in self._debuggees if item.is_serving)
-
-    def is_held(self, pid: int) -> bool:
-        """Whether the debugger holds this process."""
-        return any(item.stopped for item in self._debuggees if item.pid == pid)
-
-    def expect(self, pid: int) -> None:
-        """`pid` is a worker of ours, not a process that the user's code started."""
-        self._pids[pid] = False
-
-    def forget(self, pid: int) -> None:
-        """A worker ended, or is about to be ended."""
-        self._pids.pop(pid, None)
-        self._traced.discard(pid)
-        for item in [item for item in self._debuggees if item.pid == pid]:
-            self._drop(item)
-
-    def is_ready(self, pid: int) -> bool:
-        """Whether the process has all that the editor wants, or none is attached."""
-        if self._editor is None:
-            return True
-        return any(item.pid == pid and item.is_configured for item in self._debuggees)
-
-    def traced(self, pid: int) -> None:
-        """Every thread of the process is under its debugger now."""
-        self._traced.add(pid)
-        for item in self._debuggees:
-            if item.pid == pid:
-                item.is_traced.set()
-
-    def promote(self, pid: int) -> None:
-        """The process serves from now on: the editor sees its threads."""
-        self._pids[pid] = True
-        for item in self._debuggees:
-            if item.pid == pid and not item.is_serving:
-                item.is_serving = True
-                for thread in sorted(item.threads):
-                    self._thread_event(item, "started", thread)
-
-    async def follow(self, changes: Sequence[Change]) -> None:
-        """Move breakpoints along with an edit, in every process, before the new code is loaded."""
-        moved = list(self.breakpoints.after(list(changes)))
-        waiting = [
-            self._send_to(item, source) for source in moved for item in self.attached_processes
-        ]
-        if waiting:
-            await asyncio.wait(waiting, timeout=2)
-
-    # Processes.
-
-    async def _accept_debuggee(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._next_slot = self._next_slot % debuggee.SLOTS + 1
-        item = Debuggee(reader, writer, self._next_slot)
-        item.on_event = self._on_event
-        reading = asyncio.ensure_future(item.read())
-        try:
-            if not await asyncio.wait_for(item.identify(self._token), IDENTIFY_S):
-                item.close()
-            elif item.pid in self._pids:
-                await self._take_in(item)
-            else:
-                await self._offer_child(item)
-        except (Gone, Refused, asyncio.TimeoutError) as error:
-            say("a process could not be debugged: {}".format(error or type(error).__name__))
-            item.close()
-        await reading
-        self._drop(item)
-        if item.pid in self._pids and self.on_lost is not None:
-            self.on_lost(item.pid)
-
-    async def _take_in(self, item: Debuggee) -> None:
-        item.is_serving = self._pids[item.pid]
-        if item.pid in self._traced:
-            item.is_traced.set()
-        self._debuggees.append(item)
-        if self._editor is not None and not self._is_detaching:
-            await self._attach_or_tell(item, self._editor)
-        else:
-            # The editor left while the process was connecting: it still waits for a first client.
-            async with item.turn:
-                await item.let_go()
-
-    async def _attach(self, item: Debuggee, editor: Editor) -> None:
-        async with item.turn:
-            await item.ask("initialize", editor.initialize_arguments)
-            await item.ask("attach", editor.attach_arguments)
-            # In one step with what follows: what the editor sends from now on goes here too.
-            item.is_attached = True
-            if self._editor is not editor or self._is_detaching:
-                await item.detach()
-                return
-            self._changed.set()
-            if editor.is_configured:
-                sent = [self._send_to(item, source) for source in self.breakpoints.all()]
-                sent += [item.send(command, given) for command, given in editor.filters.items()]
-                await asyncio.gather(*sent)
-                await self._configure(item)
-
-    async def _configure(self, item: Debuggee) -> None:
-        if item.is_configured:
-            return
-        await item.run()
-        try:
-            await asyncio.wait_for(item.is_traced.wait(), OTHERS_S)
-        except asyncio.TimeoutError:
-            say(
-                "process {} is busy: breakpoints bind when its code lets the debugger in".format(
-                    item.pid
-                )
-            )
-        item.is_configured = True
-        if self.on_configured is not None:
-            self.on_configured(item.pid)
-
-    async def _offer_child(self, item: Debuggee) -> None:
-        """A process that the user's code started gets a session of its own, or runs free."""
-        editor = self._editor
-        if editor is None or not editor.is_configured:
-            await item.let_go()
-            return
-        self._children[item.pid] = item
-        editor.offer(item.pid)
-        await asyncio.sleep(ADOPT_S)
-        if self._children.pop(item.pid, None) is not None:
-            await item.let_go()
-
-    def adopt(self, pid: int) -> Optional[Debuggee]:
-        """Hand over a process that was offered; None when it is not there any more."""
-        return self._children.pop(pid, None)
-
-    def _drop(self, item: Debuggee) -> None:
-        """The process is out: for the editor, what it held goes on and its threads end."""
-        self._children.pop(item.pid, None)
-        if item not in self._debuggees:
-            return
-        self._debuggees.remove(item)
-        self._changed.set()
-        if item.is_serving and self._editor is not None:
-            for thread in sorted(item.stopped):
-                self._editor.event(
-                    "continued", {"threadId": thread + item.first_id, "allThreadsContinued": False}
-                )
-            for thread in sorted(item.threads):
-                self._editor.event(
-                    "thread", {"reason": "exited", "threadId": thread + item.first_id}
-                )
-        item.close()
-
-    @property
-    def serving_processes(self) -> List[Debuggee]:
-        """The processes that the editor sees the threads of."""
-        return [item for item in self._debuggees if item.is_serving and item.is_attached]
-
-    def owner(self, arguments: Message) -> Optional[Debuggee]:
-        """The process that the ids in `arguments` belong to; without any, the primary."""
-        if not any(key in arguments for key in debuggee.ID_KEYS):
-            return self.primary
-        return next((item for item in self.attached_processes if item.owns(arguments)), None)
-
-    @property
-    def primary(self) -> Optional[Debuggee]:
-        """The process that answers for all: a serving one, else the standby."""
-        attached = [item for item in self._debuggees if item.is_attached]
-        return next(iter(self.serving_processes or attached), None)
-
-    # Events of processes.
-
-    def _on_event(self, item: Debuggee, message: Message) -> None:
-        name, body = str(message.get("event")), message.get("body") or {}
-        handler = getattr(self, "_on_" + name, None)
-        if handler is not None and name in HANDLED:
-            handler(item, body)
-        elif name not in UNSEEN and item is self.primary:
-            self._emit(name, item.outward(body))
-
-    def _on_thread(self, item: Debuggee, body: Message) -> None:
-        thread, is_start = int(body.get("threadId") or 0), body.get("reason") == "started"
-        known = thread in item.threads
-        (item.threads.add if is_start else item.threads.discard)(thread)
-        if is_start and known:
-            # After `stopped` it would put a pause button over a paused thread.
-            return
-        if item.is_serving:
-            self._thread_event(item, str(body.get("reason")), thread)
-
-    def _on_stopped(self, item: Debuggee, body: Message) -> None:
-        thread = int(body.get("threadId") or 0)
-        if thread not in item.threads:
-            item.threads.add(thread)
-            self._thread_event(item, "started", thread)
-        item.stopped.add(thread)
-        body = item.outward(body)
-        ids = [item.breakpoint_ids.get(number) for number in body.get("hitBreakpointIds") or []]
-        body["hitBreakpointIds"] = [number for number in ids if number is not None]
-        body["allThreadsStopped"] = (
-            bool(body.get("allThreadsStopped")) and len(self.serving_processes) == 1
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address, own = (
+            str((writer.get_extra_info(name) or ("?",))[0]) for name in ("peername", "sockname")
         )
-        self._emit("stopped", body)
-
-    def _on_continued(self, item: Debuggee, body: Message) -> None:
-        item.stopped.clear()
-        body = item.outward(body)
-        body["allThreadsContinued"] = (
-            bool(body.get("allThreadsContinued", True)) and len(self.serving_processes) == 1
-        )
-        self._emit("continued", body)
-
-    def _on_output(self, item: Debuggee, body: Message) -> None:
-        if body.get("category") != "telemetry":
-            self._emit("output", item.outward(body))
-
-    def _on_breakpoint(self, item: Debuggee, body: Message) -> None:
-        changed = dict(body.get("breakpoint") or {})
-        known = item.breakpoint_ids.get(changed.get("id"))  # type: ignore[arg-type]
-        if item is self.primary and known is not None:
-            self._emit("breakpoint", dict(body, breakpoint=dict(changed, id=known)))
-
-    def _thread_event(self, item: Debuggee, reason: str, thread: int) -> None:
-        self._emit("thread", {"reason": reason, "threadId": thread + item.first_id})
-
-    def _emit(self, name: str, body: Message) -> None:
-        if self._editor is not None and self._editor.is_configured:
-            self._editor.event(name, body)
-
-    # Breakpoints.
-
-    def set_breakpoints(self, arguments: Message) -> Awaitable[Message]:
-        """Set a file's breakpoints everywhere, now; the answer is the primary's."""
-        source = self.breakpoints.store(arguments)
-        primary = self.primary
-        answers = {item: self._send_to(item, source) for item in self.attached_processes}
-        if primary is None:
-            return _answered(
-                {"breakpoints": [{"id": number, "verified": False} for number in source.ids]}
-            )
-        return answers[primary]
-
-    @property
-    def attached_processes(self) -> List[Debuggee]:
-        """The processes that take the editor's requests."""
-        return [item for item in self._debuggees if item.is_attached]
-
-    def _send_to(self, item: Debuggee, source: Source) -> asyncio.Future[Message]:
-        sent = item.send("setBreakpoints", source.arguments)
-        return asyncio.ensure_future(self._learn_ids(item, source.ids, sent))
-
-    async def _learn_ids(
-        self, item: Debuggee, ids: List[int], sent: asyncio.Future[Message]
-    ) -> Message:
-        """The answer with the ids that the editor knows."""
-        try:
-            response = await sent
-        except Gone:
-            response = {}
-        body = response.get("body") or {}
-        answers = body.get("breakpoints") or [{"verified": False} for _ in ids]
-        for known, answer in zip(ids, answers):
-            if "id" in answer:
-                item.breakpoint_ids[answer["id"]] = known
-            answer["id"] = known
-        return dict(body, breakpoints=answers)
-
-    # Editors.
-
-    async def _accept_editor(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        address = str((writer.get_extra_info("peername") or ("?",))[0])
-        if not self._settings.any_client and not peers.is_host(address):
+        if not self._settings.any_client and not peers.is_host(address, own):
             say("refused a debugger connection from {}: only the host may attach".format(address))
             writer.close()
             return
@@ -384,90 +84,45 @@ class Multiplexer:
         if not self._settings.debug:
             raise NotPossible("Debugging is off in this container (DEVKIT_DEBUG=0).")
         await self._wait_for_turn()
-        self._editor, self.undebuggable = editor, None
-        self.breakpoints.set_mappings(editor.attach_arguments.get("pathMappings"))
-        for item in self._debuggees:
-            background.start(self._attach_or_tell(item, editor))
+        fleet = self.fleet
+        fleet.bring_in(editor)
         if self.on_wanted is not None:
             self.on_wanted(True)
-        await self._until(
-            lambda: bool(self.attached_processes) or bool(self.undebuggable), ATTACH_S
-        )
-        if not self.attached_processes:
+        await self._until(lambda: bool(fleet.attached_processes or fleet.undebuggable), ATTACH_S)
+        if not fleet.attached_processes:
             await self.release(editor)
-            raise NotPossible(
-                self.undebuggable or "No process of the service could be debugged in time."
-            )
-        await self._until(lambda: len(self.attached_processes) >= len(self._pids), OTHERS_S)
-
-    async def _wait_for_turn(self) -> None:
-        """Wait for a check of devkit's and for a session that is ending, not for an editor."""
-        await self._until(lambda: self._editor is None or not self._is_passing, ATTACH_S)
-        if self._editor is not None:
-            since = time.strftime("%H:%M:%S", time.gmtime(self._editor.since))
-            text = "{} is already attached, since {} UTC; end that session first (Shift+F5 there)."
-            raise NotPossible(text.format(self._editor.name, since))
-
-    @property
-    def _is_passing(self) -> bool:
-        return self._is_detaching or (self._editor is not None and self._editor.is_check)
-
-    async def _attach_or_tell(self, item: Debuggee, editor: Editor) -> None:
-        try:
-            await self._attach(item, editor)
-        except Refused as error:
-            self.cannot_debug("debugpy refused the attach: {}".format(error))
-        except Gone:
-            pass  # its end is told by its connection
-
-    async def configure(self) -> None:
-        """The editor has said all that it wants: let the processes run under it."""
-        sent = [self._configure(item) for item in self.attached_processes]
-        await asyncio.gather(*sent, return_exceptions=True)
-
-    def show_threads(self) -> None:
-        """Tell an editor that has just attached which threads there are."""
-        for item in self.serving_processes:
-            for thread in sorted(item.threads):
-                self._thread_event(item, "started", thread)
+            text = "No process of the service could be debugged in time."
+            raise NotPossible(fleet.undebuggable or text)
+        await self._until(lambda: fleet.is_complete, OTHERS_S)
 
     async def release(self, editor: Editor) -> None:
         """The editor is gone, or wants to be: every process runs on without it."""
-        if self._editor is not editor or self._is_detaching:
-            return
-        self._is_detaching = True
-        try:
-            await asyncio.gather(*[_in_turn(item) for item in self._debuggees])
-        finally:
-            self.breakpoints.clear()
-            self._editor, self._is_detaching = None, False
-            self._changed.set()
+        if self.fleet.editor is editor and not self.fleet.is_detaching:
+            await self.fleet.let_go()
             if self.on_wanted is not None:
                 self.on_wanted(False)
+
+    async def _wait_for_turn(self) -> None:
+        """Wait for a check of devkit's and for a session that is ending, not for an editor."""
+        await self._until(lambda: self.fleet.editor is None or not self._is_passing, ATTACH_S)
+        if self.fleet.editor is not None:
+            since = time.strftime("%H:%M:%S", time.gmtime(self.fleet.editor.since))
+            text = "{} is already attached, since {} UTC; end that session first (Shift+F5 there)."
+            raise NotPossible(text.format(self.fleet.editor.name, since))
+
+    @property
+    def _is_passing(self) -> bool:
+        return self.fleet.is_detaching or (
+            self.fleet.editor is not None and self.fleet.editor.is_check
+        )
 
     async def _until(self, fact: Callable[[], bool], timeout_s: float) -> bool:
         loop = asyncio.get_event_loop()
         deadline = loop.time() + timeout_s
         while not fact():
-            self._changed.clear()
+            self.fleet.changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, deadline - loop.time()))
+                await asyncio.wait_for(self.fleet.changed.wait(), max(0.0, deadline - loop.time()))
             except asyncio.TimeoutError:
                 return fact()
         return True
-
-    def cannot_debug(self, reason: str) -> None:
-        """A worker has no debugger to connect; an attach that waits is told."""
-        self.undebuggable = reason
-        self._changed.set()
-
-
-def _answered(body: Message) -> asyncio.Future[Message]:
-    future: asyncio.Future[Message] = asyncio.get_event_loop().create_future()
-    future.set_result(body)
-    return future
-
-
-async def _in_turn(item: Debuggee) -> None:
-    async with item.turn:
-        await item.detach()

@@ -25,6 +25,6 @@ def gateway() -> Optional[str]:
     return None
 
 
-def is_host(address: str) -> bool:
-    """Whether a peer is this machine itself or the host that published the port."""
-    return address.startswith("127.") or address in ("::1", gateway())
+def is_host(address: str, own: str) -> bool:
+    """Whether a peer is this machine itself (`own` is our end) or the host that published us."""
+    return address.startswith("127.") or address in ("::1", own, gateway())

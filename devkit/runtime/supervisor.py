@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set
 from . import background, failure, front, outcome, processes, questions
 from . import settings as settings_module
 from .clock import Clock
+from .fleet import Fleet
 from .multiplexer import Multiplexer
 from .pool import SETTLED, Pool
 from .processes import Worker, Zygote
@@ -56,10 +57,11 @@ class Supervisor:
         self._pool = Pool(settings.scoring_timeout_s)
         self._watch = Watch(settings.watch_roots, self._on_change, self._on_unsure)
         self._questions = questions.Questions(settings, self)
-        self._debug = Multiplexer(settings, self._questions.by_name())
+        self._fleet = Fleet()
+        self._debug = Multiplexer(settings, self._fleet, self._questions.by_name())
         self._debug.on_wanted = self._on_debugger_wanted
-        self._debug.on_configured = self._on_debugger_configured
-        self._debug.on_lost = self._on_debugger_lost
+        self._fleet.on_configured = self._on_debugger_configured
+        self._fleet.on_lost = self._on_debugger_lost
         self._zygote: Optional[Zygote] = None
         self._zygote_is_up = False
         self._preload: List[str] = []
@@ -87,6 +89,7 @@ class Supervisor:
             return 2
         try:
             server = front.start(self._settings, self._pool)
+            await self._fleet.start()
             await self._debug.start()
         except OSError as error:
             say("cannot listen: {}".format(error))
@@ -101,7 +104,7 @@ class Supervisor:
                 *self._settings.score_address, self._debugger_text()
             )
         )
-        clock = Clock(self._settings.scoring_timeout_s, self._pool, self._debug)
+        clock = Clock(self._settings.scoring_timeout_s, self._pool, self._fleet)
         ticking = asyncio.ensure_future(clock.run())
         await self._stop.wait()
         ticking.cancel()
@@ -192,7 +195,7 @@ class Supervisor:
             if self._load_is_due or self._is_time_for_standby():
                 self._fork()
             return
-        is_usable = standby.state == "standby" and self._debug.is_ready(standby.pid)
+        is_usable = standby.state == "standby" and self._fleet.is_ready(standby.pid)
         if is_usable and self._may_load():
             self._promote(standby)
 
@@ -216,12 +219,12 @@ class Supervisor:
     def _set_pid(self, worker: Worker, pid: int) -> None:
         if not worker.pid:
             worker.pid = pid
-            self._debug.expect(pid)
+            self._fleet.expect(pid)
 
     def _promote(self, worker: Worker) -> None:
         self._load_is_due = False
         worker.state, worker.generation = "loading", self._generation
-        self._debug.promote(worker.pid)
+        self._fleet.promote(worker.pid)
         worker.channel.send({"do": "load"})
         if self._pool.phase == "starting":
             self._enter("init")
@@ -233,8 +236,8 @@ class Supervisor:
                 "ready": self._on_ready,
                 "failed": self._on_failed,
                 "watch": lambda _, message: self._watch.follow(message["files"]),
-                "traced": lambda worker, _: self._debug.traced(worker.pid),
-                "undebuggable": lambda _, message: self._debug.cannot_debug(str(message["error"])),
+                "traced": lambda worker, _: self._fleet.traced(worker.pid),
+                "undebuggable": lambda _, message: self._fleet.cannot_debug(str(message["error"])),
                 "waiting": lambda *_: say("the entry script waits for a debugger to attach"),
                 "hot": self._on_patched,
             }
@@ -340,7 +343,7 @@ class Supervisor:
     def _forget(self, worker: Worker) -> None:
         self._workers.pop(worker.slot, None)
         self._patching.discard(worker.slot)
-        self._debug.forget(worker.pid)
+        self._fleet.forget(worker.pid)
         worker.channel.close()
 
     # Reload.
@@ -366,7 +369,7 @@ class Supervisor:
         """Put new function bodies into the running workers: what init() loaded stays."""
         self._patching = {worker.slot for worker in self._active}
         self._on_unsure(self._is_unsure)
-        await self._debug.follow(changes)
+        await self._fleet.follow(changes)
         for worker in self._active:
             worker.channel.send({"do": "hot", "files": [change.path for change in changes]})
 
@@ -375,7 +378,7 @@ class Supervisor:
         self._generation += 1
         generation = self._generation
         self._retire_active()
-        await self._debug.follow(changes)
+        await self._fleet.follow(changes)
         if generation == self._generation:
             self._load_is_due = True
             self._advance()
@@ -385,7 +388,7 @@ class Supervisor:
         for worker in self._active:
             self._pool.remove(worker.pid, outcome.REPLACED)
             worker.kill()
-            self._debug.forget(worker.pid)
+            self._fleet.forget(worker.pid)
         self._deaths.clear()
         self._enter("reloading")
 
@@ -422,7 +425,7 @@ class Supervisor:
             self._advance()
 
     def _connect_debugger(self, worker: Worker) -> None:
-        worker.channel.send({"do": "debug", "port": self._debug.port, "token": self._debug.token})
+        worker.channel.send({"do": "debug", "port": self._fleet.port, "token": self._fleet.token})
 
     # What questions.py asks.
 
@@ -443,7 +446,7 @@ class Supervisor:
 
     def status(self) -> Message:
         """How the service is; the body of devkit/status."""
-        self._pool.set_paused(self._debug.is_paused)
+        self._pool.set_paused(self._fleet.is_paused)
         active = self._active
         return {
             "state": self._pool.state,

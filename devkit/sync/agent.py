@@ -46,10 +46,10 @@ class Side:
     def write(self, path: str, content: bytes, expect: Optional[str], mode: int) -> Dict[str, Any]:
         """Write the file if it still has the content `expect`; return the answer."""
         place = self._place(path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
         now = self.digest(path)
         if now != expect or (now is None and os.path.lexists(place)):
             return {"moved": now}
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         temporary = "{}.devkit-{}.tmp".format(place, os.getpid())
         try:
             with open(temporary, "wb") as file:
