@@ -7,6 +7,8 @@ Its classes are wrapped, not forked: names used here exist in azureml-inference-
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
 from typing import Any, Iterator, List, Optional
 
@@ -37,7 +39,8 @@ def load(settings: Settings) -> Loaded:
         _keep_exceptions(user_script, name, raised)
     _load_from(user_script, settings.entry_path)
     try:
-        app = create_app.create()
+        with _only_the_users_lines():
+            app = create_app.create()
     except SystemExit:
         if raised:
             raise raised[-1] from None
@@ -47,6 +50,23 @@ def load(settings: Settings) -> Loaded:
     loaded.wsgi = app.wsgi_app
     loaded.run = routes.main_blueprint.user_script.get_run_function()
     return loaded
+
+
+@contextlib.contextmanager
+def _only_the_users_lines() -> Iterator[None]:
+    """Leave out what the server says about itself at each load, unless a log level is asked for.
+
+    What the user prints goes through a logger of the server, so that one keeps its level.
+    """
+    server, prints = logging.getLogger("azmlinfsrv"), logging.getLogger("azmlinfsrv.print")
+    level = server.level
+    if "AZUREML_LOG_LEVEL" not in os.environ:
+        prints.setLevel(level)
+        server.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        server.setLevel(level)
 
 
 @contextlib.contextmanager

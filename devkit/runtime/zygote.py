@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import select
 import signal
@@ -39,8 +40,11 @@ def main(arguments: List[str]) -> int:
     sys.dont_write_bytecode = True
     os.chdir(settings.root)
     worker.set_path(settings)
+    # The server takes its own variables for unknown keys of a file and warns of them.
+    logging.disable(logging.WARNING)
     for name in SERVER_MODULES + (DEBUG_MODULES if settings.debug else ()):
         _import(name)
+    logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()
     return _serve(control, settings)
