@@ -20,6 +20,10 @@ class Source:
         # code.
         self.is_ahead = False
         self.changed_since_sent = False
+        # Set by hand in a running session: in the saved text, or in a buffer not saved yet.
+        self.is_unsure = False
+        # Nobody could say yet whether they bind.
+        self.is_unanswered = False
 
     @property
     def wanted(self) -> List[Message]:
@@ -74,7 +78,7 @@ class Breakpoints:
                 return remote.rstrip("/") + plain[len(prefix) :]
         return path
 
-    def store(self, arguments: Message) -> Source:
+    def store(self, arguments: Message, is_live: bool = False) -> Source:
         """Take a setBreakpoints request; the last one for a file counts."""
         source = arguments.get("source")
         path = str((source if isinstance(source, dict) else {}).get("path") or "")
@@ -85,6 +89,7 @@ class Breakpoints:
         old = self._sources.get(path)
         if arguments.get("sourceModified") and old is not None and not old.changed_since_sent:
             new.is_ahead = old.is_ahead or _lines(old) != _lines(new)
+        new.is_unsure = is_live and not arguments.get("sourceModified")
         self._sources[path] = new
         return new
 
@@ -92,16 +97,39 @@ class Breakpoints:
         """Every file with breakpoints now, and those whose last one was taken away."""
         return list(self._sources.values())
 
+    def doubtful(self, changes: List[Change]) -> List[Source]:
+        """The files of `changes` where only the editor knows which text its lines are of."""
+        return [
+            source
+            for change in changes
+            for source in self._sources.values()
+            if source.remote == change.path
+            and source.is_unsure
+            and source.moved(change) is not None
+        ]
+
+    def is_current(self, source: Source) -> bool:
+        """Whether the editor has not spoken of the file again."""
+        return source in self._sources.values()
+
     def after(self, changes: List[Change]) -> Iterator[Source]:
         """Move what `changes` moved; yield the files whose breakpoints stand elsewhere now."""
         for change in changes:
             for source in self._sources.values():
                 if source.remote != change.path:
                     continue
-                was_ahead, source.is_ahead = source.is_ahead, False
-                source.changed_since_sent = True
-                moved = None if was_ahead else source.moved(change)
+                # The editor has spoken of this content; what it sends next is of the one after.
+                spoken_of, source.is_ahead = source.is_ahead, False
+                was_ahead = spoken_of or source.is_unsure
+                source.changed_since_sent = source.is_unsure
+                if was_ahead:
+                    # debugpy has bound them in the old text.
+                    source.arguments = dict(source.arguments, sourceModified=True)
+                    yield source
+                    continue
+                moved = source.moved(change)
                 if moved is not None:
+                    source.changed_since_sent = True
                     source.arguments = moved
                     yield source
 

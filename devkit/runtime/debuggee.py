@@ -39,6 +39,7 @@ class Debuggee:
         self._slot = slot
         self._seq = 0
         self._waiting: Dict[int, asyncio.Future[Message]] = {}
+        self._looks: Set[int] = set()
         self.pid = 0
         self.parent_pid = 0
         self.is_serving = False
@@ -73,11 +74,24 @@ class Debuggee:
 
     def _dispatch(self, message: Message) -> None:
         if message.get("type") == "response":
-            future = self._waiting.pop(message.get("request_seq") or 0, None)
+            seq = message.get("request_seq") or 0
+            self._looks.discard(seq)
+            future = self._waiting.pop(seq, None)
             if future is not None and not future.done():
                 future.set_result(message)
-        elif message.get("type") == "event" and self.on_event is not None:
-            self.on_event(self, message)
+        elif message.get("type") == "event":
+            if message.get("event") == "continued":
+                self._end_looks()
+            if self.on_event is not None:
+                self.on_event(self, message)
+
+    def _end_looks(self) -> None:
+        """Refuse what asks about the stop that is over: debugpy would answer only at the next."""
+        for seq in self._looks:
+            future = self._waiting.pop(seq, None)
+            if future is not None and not future.done():
+                future.set_result({"success": False, "message": "The thread runs again."})
+        self._looks.clear()
 
     def send(self, command: str, arguments: Optional[Message] = None) -> asyncio.Future[Message]:
         """Send a request now; the future gives the whole response, or Gone."""
@@ -88,6 +102,8 @@ class Debuggee:
             return future
         self._seq += 1
         self._waiting[self._seq] = future
+        if command in ("scopes", "variables"):
+            self._looks.add(self._seq)
         request = {
             "seq": self._seq,
             "type": "request",

@@ -129,11 +129,11 @@ class Editor:
         answer = {"type": "response", "success": True, "body": body or {}}
         self._send(dict(answer, request_seq=request.get("seq"), command=request.get("command")))
 
-    def _refuse(self, request: Message, text: str) -> None:
-        shown = {
-            "error": {"id": 1, "format": text.replace("{", "(").replace("}", ")"), "showUser": True}
-        }
-        answer = {"type": "response", "success": False, "message": text, "body": shown}
+    def _refuse(self, request: Message, text: str, is_shown: bool = False) -> None:
+        """Refuse; only a text that `is_shown` opens a dialog, others stand where one asked."""
+        error = {"id": 1, "format": text.replace("{", "(").replace("}", ")"), "showUser": True}
+        body = {"error": error} if is_shown else {}
+        answer = {"type": "response", "success": False, "message": text, "body": body}
         self._send(dict(answer, request_seq=request.get("seq"), command=request.get("command")))
 
     # From the client.
@@ -159,7 +159,7 @@ class Editor:
             else:
                 self._pass_on(request, command, arguments)
         except NotPossible as error:
-            self._refuse(request, str(error))
+            self._refuse(request, str(error), is_shown=command in ("initialize", "attach"))
         except (Gone, Refused) as error:
             self._refuse(request, str(error) or "The process ended.")
 

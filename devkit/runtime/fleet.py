@@ -21,6 +21,9 @@ IDENTIFY_S = 10.0
 TRACED_S = 3.0
 # How long a process of the user's own waits for the editor to take it.
 ADOPT_S = 10.0
+# How long a reload waits for the editor's word on breakpoints that were set since the last save.
+# VS Code sends a saved file's breakpoints 40 to 150 ms after the save, if its edits moved them.
+RESEND_S = 0.4
 
 HANDLED = ("thread", "stopped", "continued", "output", "breakpoint")
 # About single processes, of which the editor is to see none.
@@ -103,14 +106,46 @@ class Fleet:
 
     async def follow(self, changes: Sequence[Change]) -> None:
         """Move breakpoints along with an edit, in every process, before the new code is loaded."""
+        doubtful = self._breakpoints.doubtful(list(changes))
         moved = list(self._breakpoints.after(list(changes)))
+        # An editor that stays silent set them in the text that has just been saved.
+        await self.until(
+            lambda: not any(self._breakpoints.is_current(source) for source in doubtful), RESEND_S
+        )
+        for source in doubtful:
+            source.is_unsure = False
         waiting = [
-            self._send_to(item, source) for source in moved for item in self.attached_processes
+            self._send_to(item, source)
+            for source in moved
+            if self._breakpoints.is_current(source)
+            for item in self.attached_processes
         ]
         if waiting:
             await asyncio.wait(waiting, timeout=2)
+        if moved:
+            background.start(self._show_moved(moved))
+
+    async def _show_moved(self, moved: List[Source]) -> None:
+        """Move the dots of an editor that did not see the edit: its next word would be of them."""
+        await asyncio.sleep(RESEND_S)
+        for source in moved:
+            if self._breakpoints.is_current(source):
+                for number, item in zip(source.ids, source.wanted):
+                    self._emit_breakpoint({"id": number, "verified": True, "line": item["line"]})
 
     # What the multiplexer tells and asks.
+
+    async def until(self, fact: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `fact` holds, looked at after each change here; whether it does."""
+        loop = asyncio.get_event_loop()
+        deadline = loop.time() + timeout_s
+        while not fact():
+            self.changed.clear()
+            try:
+                await asyncio.wait_for(self.changed.wait(), max(0.0, deadline - loop.time()))
+            except asyncio.TimeoutError:
+                return fact()
+        return True
 
     def bring_in(self, editor: Editor) -> None:
         """Attach `editor` to the processes that are connected, and to those that will be."""
@@ -147,13 +182,20 @@ class Fleet:
 
     def set_breakpoints(self, arguments: Message) -> Awaitable[Message]:
         """Set a file's breakpoints everywhere, now; the answer is the primary's."""
-        source = self._breakpoints.store(arguments)
+        is_live = self.editor is not None and self.editor.is_configured
+        source = self._breakpoints.store(arguments, is_live)
+        self.changed.set()
         primary = self.primary
         answers = {item: self._send_to(item, source) for item in self.attached_processes}
+        if source.is_ahead:
+            # The answer of the old text would move the editor's dots.
+            numbered = zip(source.ids, source.wanted)
+            shown = [{"id": n, "verified": True, "line": item.get("line")} for n, item in numbered]
+            return _answered({"breakpoints": shown})
         if primary is None:
-            return _answered(
-                {"breakpoints": [{"id": number, "verified": False} for number in source.ids]}
-            )
+            source.is_unanswered = True
+            unknown = [{"id": number, "verified": False} for number in source.ids]
+            return _answered({"breakpoints": unknown})
         return answers[primary]
 
     @property
@@ -227,9 +269,18 @@ class Fleet:
             self.changed.set()
             if editor.is_configured:
                 sent = [self._send_to(item, source) for source in self._breakpoints.all()]
-                sent += [item.send(command, given) for command, given in editor.filters.items()]
-                await asyncio.gather(*sent)
+                filters = [item.send(command, given) for command, given in editor.filters.items()]
+                await asyncio.gather(*sent, *filters)
+                self._answer_late(sent)
                 await self._configure(item)
+
+    def _answer_late(self, sent: List[asyncio.Future[Message]]) -> None:
+        """Tell what no process was there to verify when the editor asked."""
+        for source, answer in zip(self._breakpoints.all(), sent):
+            if source.is_unanswered:
+                source.is_unanswered = False
+                for one in answer.result().get("breakpoints") or []:
+                    self._emit_breakpoint(one)
 
     async def _configure(self, item: Debuggee) -> None:
         if item.is_configured:
@@ -356,7 +407,10 @@ class Fleet:
         changed = dict(body.get("breakpoint") or {})
         known = item.breakpoint_ids.get(changed.get("id"))  # type: ignore[arg-type]
         if item is self.primary and known is not None:
-            self._emit("breakpoint", dict(body, breakpoint=dict(changed, id=known)))
+            self._emit_breakpoint(dict(changed, id=known))
+
+    def _emit_breakpoint(self, known: Message) -> None:
+        self._emit("breakpoint", {"reason": "changed", "breakpoint": known})
 
     def _thread_event(self, item: Debuggee, reason: str, thread: int) -> None:
         self._emit("thread", {"reason": reason, "threadId": thread + item.first_id})

@@ -88,12 +88,14 @@ class Multiplexer:
         fleet.bring_in(editor)
         if self.on_wanted is not None:
             self.on_wanted(True)
-        await self._until(lambda: bool(fleet.attached_processes or fleet.undebuggable), ATTACH_S)
+        await self.fleet.until(
+            lambda: bool(fleet.attached_processes or fleet.undebuggable), ATTACH_S
+        )
         if not fleet.attached_processes:
             await self.release(editor)
             text = "No process of the service could be debugged in time."
             raise NotPossible(fleet.undebuggable or text)
-        await self._until(lambda: fleet.is_complete, OTHERS_S)
+        await self.fleet.until(lambda: fleet.is_complete, OTHERS_S)
 
     async def release(self, editor: Editor) -> None:
         """The editor is gone, or wants to be: every process runs on without it."""
@@ -104,7 +106,7 @@ class Multiplexer:
 
     async def _wait_for_turn(self) -> None:
         """Wait for a check of devkit's and for a session that is ending, not for an editor."""
-        await self._until(lambda: self.fleet.editor is None or not self._is_passing, ATTACH_S)
+        await self.fleet.until(lambda: self.fleet.editor is None or not self._is_passing, ATTACH_S)
         if self.fleet.editor is not None:
             since = time.strftime("%H:%M:%S", time.gmtime(self.fleet.editor.since))
             text = "{} is already attached, since {} UTC; end that session first (Shift+F5 there)."
@@ -115,14 +117,3 @@ class Multiplexer:
         return self.fleet.is_detaching or (
             self.fleet.editor is not None and self.fleet.editor.is_check
         )
-
-    async def _until(self, fact: Callable[[], bool], timeout_s: float) -> bool:
-        loop = asyncio.get_event_loop()
-        deadline = loop.time() + timeout_s
-        while not fact():
-            self.fleet.changed.clear()
-            try:
-                await asyncio.wait_for(self.fleet.changed.wait(), max(0.0, deadline - loop.time()))
-            except asyncio.TimeoutError:
-                return fact()
-        return True

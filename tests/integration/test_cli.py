@@ -150,9 +150,9 @@ def test_in_the_foreground_edits_arrive_and_ctrl_c_asks(service: Workspace) -> N
         os.chdir(service.folder)
         os.execv(DEVKIT, [str(DEVKIT), "debug"])
     _until(screen, b"Press F5")
-    _until(screen, b"ready for serving traffic")
+    _until(screen, b"devkit: ready in")
     service.edit('"setosa"', '"edited"')
-    _until(screen, b"ready for serving traffic")
+    _until(screen, b"devkit: ready in")
     assert "edited" in service.json("invoke", "-d", "@sample.json")["body"]
     service.edit('"edited"', '"setosa"')
     os.write(screen, b"\x03")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
@@ -136,6 +137,48 @@ def test_lines_that_the_editor_sends_before_the_edit_arrives_are_not_moved_again
     request = service.later()
     stop = stopped(session)
     assert stop.line == service.line(TOTAL) == new_line
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_a_breakpoint_set_in_a_text_that_is_not_saved_yet_stops_where_the_editor_put_it(
+    service: Service,
+) -> None:
+    session = service.attach()
+    line = service.line(TOTAL) + 2
+    session.set_breakpoints(f"{LOCAL}/score.py", [dap.Breakpoint(line)])
+    service.bump(lambda text: "# one more line\n# and another\n" + text)
+    request = service.later()
+    stop = stopped(session)
+    assert stop.line == service.line(TOTAL) == line
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_an_edit_that_the_editor_did_not_make_moves_its_dots(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    service.bump(lambda text: "# one more line\n" + text)
+    changed = session.wait_for("breakpoint")
+    assert changed.body["breakpoint"]["line"] == service.line(TOTAL)
+
+
+def test_a_question_about_a_stop_that_is_over_is_answered(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    scope = session.scopes(stop.frame)["Locals"]
+    session._dialogue.send("continue", {"threadId": stop.thread})
+    with contextlib.suppress(DebuggerError):
+        session.variables(scope)
+    assert request.reply().status == 200
+
+
+def test_what_debugpy_refuses_opens_no_dialog(service: Service) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    request = service.later()
+    stop = stopped(session)
+    with pytest.raises(DebuggerError, match="nothing_of_that_name"):
+        session.evaluate("nothing_of_that_name", stop.frame, "watch")
     session.resume(stop.thread)
     assert request.reply().status == 200
 

@@ -50,10 +50,10 @@ def test_the_editors_word_after_the_edit_counts() -> None:
     assert lines(breakpoints) == [4]
 
 
-def test_the_editors_word_before_the_edit_is_not_moved_by_it_but_by_the_next() -> None:
+def test_the_editors_word_before_the_edit_is_sent_again_but_not_moved_by_it() -> None:
     breakpoints = stored(2)
     breakpoints.store(request(3, modified=True))
-    assert list(breakpoints.after([EDIT])) == []
+    assert len(list(breakpoints.after([EDIT]))) == 1
     assert lines(breakpoints) == [3]
     list(breakpoints.after([Change("/app/score.py", NEW, b"x\n" + NEW)]))
     assert lines(breakpoints) == [4]
@@ -72,3 +72,25 @@ def test_the_first_mapping_that_fits_names_the_file_also_from_windows() -> None:
     assert breakpoints.remote_path("c:\\Work\\svc\\a\\b.py") == "/app/svc/a/b.py"
     assert breakpoints.remote_path("/work/a.py") == "/app/a.py"
     assert breakpoints.remote_path("/workshop/a.py") == "/workshop/a.py"
+
+
+def test_a_breakpoint_set_by_hand_before_a_save_is_the_editors_to_move() -> None:
+    breakpoints = stored(2)
+    live = breakpoints.store(request(3), is_live=True)
+    assert breakpoints.doubtful([EDIT]) == [live]
+    assert list(breakpoints.after([EDIT])) == [live]
+    assert lines(breakpoints) == [3]
+    live.is_unsure = False
+    list(breakpoints.after([Change("/app/score.py", NEW, b"x\n" + NEW)]))
+    assert lines(breakpoints) == [4]
+
+
+def test_words_ahead_of_several_edits_stay_ahead() -> None:
+    breakpoints = stored(2)
+    breakpoints.store(request(3, modified=True))
+    list(breakpoints.after([EDIT]))
+    breakpoints.store(request(4, modified=True))
+    assert lines(breakpoints) == [4]
+    (source,) = breakpoints.after([Change("/app/score.py", NEW, b"x\n" + NEW)])
+    assert lines(breakpoints) == [4]
+    assert source.arguments["sourceModified"] is True
