@@ -1,4 +1,4 @@
-"""Between a service that runs and an editor: its launch.json entry, and the proof that it works."""
+"""Step 3, attach: a service that runs becomes a launch.json entry, and the proof that it works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devkit import contract, launch, results
 from devkit.config import Workspace
 from devkit.debug import proof
 from devkit.engine import Placement, Progress
-from devkit.errors import InitFailed, MappingNotProved
+from devkit.errors import InitFailed
 from devkit.running import Address
 
 # Each file costs the debugger a moment; more of them are as right as these.
@@ -111,7 +111,7 @@ def proved(
     )
     for file in found.files:
         if not file.is_proved and file.local == script:
-            raise MappingNotProved(file.message, hint="`devkit diagnose` compares both sides.")
+            raise proof.refusal(file)
         if not file.is_proved:
             note(file.message)
     verdicts = {file.local: file.is_proved for file in found.files}

@@ -1,4 +1,4 @@
-"""Step 1, before the build: a base image made from Debian packages, where no registry is reached.
+"""Step 1, package: a base image made from Debian packages, where no registry is reached.
 
 debootstrap fills a temporary folder, `tar` streams it into the engine, the folder goes away again.
 """
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from devkit.contract import LABEL_BASE_PYTHON, OFFICIAL_BASE, OWN_BASE
 from devkit.engine import BuildSpec, Engine, Image, Progress, Tag
 from devkit.errors import BadValue, BaseImageMissing, BuildError, NameInUse
 
@@ -32,8 +33,7 @@ SUITES: Mapping[str, str] = {"3.13": "trixie", "3.11": "bookworm", "3.9": "bulls
 PACKAGES = ("python3", "python3-pip", "python3-venv", "ca-certificates")
 MIRROR = "http://deb.debian.org/debian"
 
-# On the image: what is in it, and from which day its packages are.
-LABEL_PYTHON = "devkit.base.python"
+# On the image beside its Python: from which release and day its packages are.
 LABEL_SUITE = "devkit.base.suite"
 LABEL_DATE = "devkit.base.date"
 
@@ -80,7 +80,7 @@ def bootstrap(
         BuildError: not root, no debootstrap, or debootstrap failed.
     """
     suite = suite or suite_of(python)
-    name = Tag.parse(tag or f"devkit-base:{python}")
+    name = Tag.parse(tag or OWN_BASE.format(python=python))
     found = engine.image(str(name))
     if found:
         return _checked(found, name, suite)
@@ -101,8 +101,7 @@ def ensure(engine: Engine, *, python: str, progress: Progress) -> Tag:
     Raises:
         BadValue, NameInUse, BuildError: as `bootstrap`.
     """
-    official = Tag.parse(f"python:{python}-slim")
-    own = Tag.parse(f"devkit-base:{python}")
+    official, own = (Tag.parse(it.format(python=python)) for it in (OFFICIAL_BASE, OWN_BASE))
     for tag in (official, own):
         if engine.image(str(tag)):
             return tag
@@ -221,7 +220,7 @@ def _finish(root: Path, python: str, suite: str) -> None:
     if has != python:
         raise BuildError(
             f"Debian {suite} has Python {has}, not {python}.",
-            hint=f"Type `devkit base bootstrap --python {has} --suite {suite}`.",
+            hint=f"Type `devkit base bootstrap --python {has}`.",
         )
     # The official Python images have it, and so people's Dockerfiles call it.
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
@@ -229,7 +228,7 @@ def _finish(root: Path, python: str, suite: str) -> None:
 
 def _labels(python: str, suite: str) -> dict[str, str]:
     today = datetime.now(UTC).date().isoformat()
-    return {LABEL_PYTHON: python, LABEL_SUITE: suite, LABEL_DATE: today}
+    return {LABEL_BASE_PYTHON: python, LABEL_SUITE: suite, LABEL_DATE: today}
 
 
 def _imported(engine: Engine, root: Path, name: Tag, labels: Mapping[str, str]) -> Image:
@@ -239,7 +238,10 @@ def _imported(engine: Engine, root: Path, name: Tag, labels: Mapping[str, str]) 
         image = engine.import_image(output, name, labels=labels)
         if tar.wait() != 0:
             engine.remove_image(str(name))
-            raise BuildError(f"tar could not read the whole of {root}; {name} was not made.")
+            raise BuildError(
+                f"tar could not read the whole of {root}; {name} was not made.",
+                hint="Is the disk of the temporary folder (TMPDIR) full? Try again.",
+            )
     return image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +83,16 @@ def run_spec(
     )
 
 
-def start(engine: Engine, spec: RunSpec, *, progress: Progress = lambda _: None) -> Container:
+def start(
+    engine: Engine,
+    spec: RunSpec,
+    *,
+    progress: Progress = lambda _: None,
+    before_removal: Callable[[Container], object] = lambda _: None,
+) -> Container:
     """Start a container; one of the same service is replaced, and `progress` says so.
+
+    `before_removal` takes the one that is to go, while it is as it was; it stays if that raises.
 
     Raises:
         NotOurs: the name belongs to a container that devkit did not make.
@@ -95,6 +103,7 @@ def start(engine: Engine, spec: RunSpec, *, progress: Progress = lambda _: None)
     existing = _own(engine, spec.name, service)
     spec = _with_ports(engine, spec, existing)
     if existing is not None:
+        before_removal(existing)
         progress(f"Replacing the container {existing.name}")
         engine.stop(existing.id, timeout_s=_STOP_S)
         engine.remove(existing.id)
@@ -134,14 +143,22 @@ def stop(engine: Engine, service: str) -> Container:
     return container
 
 
-def delete(engine: Engine, service: str) -> bool:
+def delete(
+    engine: Engine,
+    service: str,
+    *,
+    before_removal: Callable[[Container], object] = lambda _: None,
+) -> bool:
     """Remove the container and the network of a service; say whether there was a container.
+
+    `before_removal` takes the container; it stays if that raises.
 
     Raises:
         NotOurs: devkit did not make it.
     """
     container = _own(engine, service, service)
     if container is not None:
+        before_removal(container)
         engine.remove(container.id)
     engine.remove_network(network_name(service))
     return container is not None

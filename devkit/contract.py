@@ -16,6 +16,10 @@ RUNTIME_PACKAGE = RUNTIME_ROOT / "devkit_runtime"
 SCORE_PORT = 5001
 DEBUG_PORT = 5678
 
+# The base image for a Python, and the one that `devkit base bootstrap` makes instead.
+OFFICIAL_BASE = "python:{python}-slim"
+OWN_BASE = "devkit-base:{python}"
+
 USER = "devkit"
 UID = 1000
 
@@ -25,7 +29,7 @@ LABEL_WORKSPACE = "devkit.workspace"
 LABEL_CONTENT = "devkit.content-hash"
 LABEL_ENVIRONMENT = "devkit.environment-hash"
 LABEL_LAYOUT = "devkit.layout"
-# What `devkit base bootstrap` says about its image.
+# On base images that `devkit base bootstrap` made.
 LABEL_BASE_PYTHON = "devkit.base.python"
 LABEL_PARENT = "devkit.parent"
 LABEL_VERSION = "devkit.version"

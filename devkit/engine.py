@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from docker.utils import parse_repository_tag
 
@@ -100,6 +100,14 @@ class Container:
     def is_running(self) -> bool:
         """Whether its processes run now."""
         return self.state == "running"
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file or folder of a container that is not as in its image: who changed it is not known."""
+
+    path: PurePosixPath
+    kind: Literal["modified", "added", "deleted"]
 
 
 @dataclass(frozen=True)
@@ -277,6 +285,12 @@ class Engine(Protocol):
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
         """Yield `path` as a tar stream; FileNotFoundError where there is none."""
+
+    def changes(self, container: str) -> list[FileChange]:
+        """List what differs from the image, in a stopped container too.
+
+        It takes the engine a look at every file of the image: 0.7 s for 25,000 of them.
+        """
 
     def logs(
         self,

@@ -1,4 +1,4 @@
-"""Files of NAME=value lines, read as `docker run --env-file` reads them."""
+"""Step 2, run: files of NAME=value lines, read as `docker run --env-file` reads them."""
 
 from __future__ import annotations
 

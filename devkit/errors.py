@@ -14,6 +14,7 @@
         InitFailed, ContainerDied, OutOfMemory, NotReady, NoService
       DebuggerError                 exit 7: the debugger or a path mapping is not proved
         MappingNotProved, AlreadyAttached, DebuggerUnreachable
+      Interrupted                   exit 130
 
 An error is a fact in one sentence that names the thing; `hint` says what to type or change. The
 class name is the stable code that programs key on; the texts may change.

@@ -1,9 +1,10 @@
-"""Ports of this machine: which are free, and who has a taken one."""
+"""Step 2, run: ports of this machine: which are free, and who has a taken one."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import re
 import socket
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -54,15 +55,14 @@ def explained(engine: Engine, bindings: Sequence[PortBinding], error: PortInUse)
     if not is_local(engine.info().endpoint):
         return error
     for binding in bindings:
-        if str(binding.host_port) in error.message:
+        if re.search(rf"\b{binding.host_port}\b", error.message):
             return _in_use(engine, binding)
     return error
 
 
 def is_free(bind: str, port: int) -> bool:
     """Say whether a listener could have this port now."""
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+    with closing(_probe(bind)) as probe:
         # Connections that linger from an earlier listener do not hold the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -119,10 +119,13 @@ def _process(port: int) -> str | None:
 
 
 def _any_free(bind: str, used: Collection[int]) -> int:
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     while True:
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        with closing(_probe(bind)) as probe:
             probe.bind((bind, 0))
             port = int(probe.getsockname()[1])
         if port not in used:
             return port
+
+
+def _probe(bind: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET, socket.SOCK_STREAM)

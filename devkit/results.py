@@ -1,4 +1,4 @@
-"""What the steps came to, as values that become JSON; `devkit debug --json` is a contract."""
+"""What each step came to, as values that become JSON; `devkit debug --json` is a contract."""
 
 from __future__ import annotations
 
@@ -132,12 +132,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What `devkit delete` takes away."""
+    """What `devkit delete` takes away, and where it kept what was edited in the container."""
 
     service: str
     container: str | None
     network: str
     launch_root: Path | None
+    edits: Path | None = None
 
     def __str__(self) -> str:
         parts = [f"the container {self.container}"] if self.container else []

@@ -14,11 +14,11 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devkit import contract
+from devkit import contract, edits, written
 from devkit import service as scoring
 from devkit.config import Workspace, overridden
 from devkit.debug import wire
-from devkit.engine import BuildSpec, Container, Engine, RunSpec
+from devkit.engine import BuildSpec, Container, Engine, Progress, RunSpec
 from devkit.errors import DebuggerUnreachable
 from devkit.package import fingerprint
 from devkit.package.image import Plan
@@ -32,6 +32,8 @@ _FROM_CONTAINER = "the container"
 # Where a build context holds the source directory; see image.py.
 _SOURCE = PurePosixPath("app")
 _TIMEOUT_S = 5
+# Larger ones are data: their digests would cost the start more than they save.
+_REMEMBERED_BYTES = 1 << 20
 # A reload begins some ten milliseconds after the write; a file that nobody imported brings none.
 _NOTICED_S = 0.5
 
@@ -85,13 +87,22 @@ def source_files(spec: BuildSpec) -> dict[PurePosixPath, Path]:
     }
 
 
-def moved(running: RunningService, files: Mapping[PurePosixPath, Path], owner: str) -> int | None:
-    """Bring files that differ into the container; return how many, None if nobody answers."""
+def moved(
+    running: RunningService,
+    files: Mapping[PurePosixPath, Path],
+    owner: str,
+    *,
+    note: Progress = lambda _: None,
+) -> int | None:
+    """Bring files that differ into the container; return how many, None if nobody answers.
+
+    Those that were edited in it are kept in the workspace's trash first, and `note` says so.
+    """
     address = running.debug
     if address is None:
         return None
     if running.engine.name == "process":
-        files = {}  # it runs on the workspace's own files
+        return 0  # it runs on the workspace's own files
     question = {"files": [{"path": str(remote), "lines": []} for remote in files]}
     try:
         answer = wire.ask(
@@ -100,18 +111,40 @@ def moved(running: RunningService, files: Mapping[PurePosixPath, Path], owner: s
     except DebuggerUnreachable:
         return None
     there = {item.get("path"): item.get("sha256") for item in answer.get("files", [])}
-    stale = {
-        remote: local
-        for remote, local in files.items()
-        if there.get(str(remote)) != hashlib.sha256(local.read_bytes()).hexdigest()
-    }
+    wanted = _digests(files)
+    stale = {r: local for r, local in files.items() if there.get(str(r)) != wanted[r]}
     if stale:
+        _keep_edits(running, {r: d for r in stale if (d := there.get(str(r)))}, note)
         before = scoring.status(address.host, address.port).generation
         tar = io.BytesIO(_tar(stale, owner))
         running.engine.archive_in(running.container.id, contract.APP_ROOT, tar)
+        written.remember(
+            running.root, running.container.id, {remote: wanted[remote] for remote in stale}
+        )
         noticed = {"timeout_s": _NOTICED_S, "generation": before + 1}
         wire.ask(address.host, address.port, "devkit/wait", noticed, timeout_s=_TIMEOUT_S)
     return len(stale)
+
+
+def remember(running: RunningService, files: Mapping[PurePosixPath, Path]) -> None:
+    """Note which content a new container has from its image, so that an edit in it is known."""
+    small = {r: local for r, local in files.items() if local.stat().st_size <= _REMEMBERED_BYTES}
+    written.remember(running.root, running.container.id, _digests(small))
+
+
+def _digests(files: Mapping[PurePosixPath, Path]) -> dict[PurePosixPath, str]:
+    return {r: hashlib.sha256(local.read_bytes()).hexdigest() for r, local in files.items()}
+
+
+def _keep_edits(
+    running: RunningService, there: Mapping[PurePosixPath, str], note: Progress
+) -> None:
+    """Keep those files, of which the digests are given, that were edited in the container."""
+    ours = written.digests(running.root, running.container.id)
+    # Most often there is none, and the engine's long look at all files of the image is saved.
+    edited = {remote for remote, digest in there.items() if ours.get(str(remote)) != digest}
+    if edited:
+        edits.kept(running, elsewhere=running.root, note=note, only=edited)
 
 
 def _tar(files: Mapping[PurePosixPath, Path], owner: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A service that runs, from its labels alone: where it answers, its log, processes in it."""
+"""Step 4, use: a service that runs, from its labels alone: its addresses, log and processes."""
 
 from __future__ import annotations
 

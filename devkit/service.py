@@ -118,7 +118,7 @@ def invoke(
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadValue(f"{url!r} is not an http address.")
+        raise BadValue(f"{url!r} is not an http address.", hint="`devkit status` shows it.")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     given = dict(headers or {})
@@ -133,7 +133,7 @@ def invoke(
     except TimeoutError as error:
         raise NotReady(
             f"{url} did not answer within {timeout_s:g} s.",
-            hint="Is it stopped at a breakpoint? `--timeout 0` waits; `devkit status` tells.",
+            hint="Is it stopped at a breakpoint? `devkit status` tells; no --timeout waits for it.",
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoService(
@@ -199,7 +199,7 @@ def wait_ready(
         time.sleep(min(_RETRY_S, remaining))
     raise NotReady(
         f"The service was not ready within {timeout_s:g} s: {last}.",
-        hint="`devkit logs` shows what init() does; `--timeout` gives it longer.",
+        hint="`devkit logs` shows what init() does.",
     )
 
 
@@ -242,7 +242,7 @@ def _status(body: Message, mappings: Sequence[Placement]) -> Status:
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise DebuggerUnreachable(
             f"The runtime answered with a status that makes no sense: {problem!r}.",
-            hint="Was the image made by another version of devkit? `devkit update` makes it anew.",
+            hint="Was the image made by another version of devkit? `devkit run` makes it anew.",
         ) from problem
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from devkit import attach, contract, reuse
+from devkit import attach, contract, edits, reuse, written
 from devkit import container as step_run
 from devkit.config import Workspace
-from devkit.engine import Engine, Image, Progress
+from devkit.engine import Container, Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import EngineError, InitFailed, NoService
 from devkit.package import environment, image
@@ -24,6 +24,7 @@ from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Runnin
 from devkit.running import Address, RunningService, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import BuildOptions, StartOptions, Up, kept, packaged, planned, run_spec, started
+from devkit.trash import Saved
 
 # Ended by itself, or by the signal that `docker stop` sends.
 _STOPPED = (0, 143)
@@ -178,11 +179,15 @@ class Session:
             name, root, container = running.name, running.root, running.container.name
         return Deletion(name, container, step_run.network_name(name), root if with_launch else None)
 
-    def delete(self, plan: Deletion) -> None:
-        """Remove what `deletion` decided; what is gone already is no error."""
-        step_run.delete(self.engine, plan.service)
+    def delete(self, plan: Deletion) -> Deletion:
+        """Remove what `deletion` decided; what is gone already is no error.
+
+        What was edited in the container is kept, and the result says where.
+        """
+        kept = self._removed(plan.service)
         if plan.launch_root is not None:
             attach.removed(plan.launch_root)
+        return replace(plan, edits=kept.folder if kept else None)
 
     def launch_files(self, action: str) -> Launch:
         """Write, print, check or remove devkit's entries; ports and mappings as they are now."""
@@ -219,8 +224,19 @@ class Session:
             yield
         except KeyboardInterrupt:
             if up.is_new:
-                step_run.delete(self.engine, up.running.name)
+                self._removed(up.running.name)
             raise
+
+    def _removed(self, service: str) -> Saved | None:
+        """Remove a service's container and network; return what was kept of it."""
+        kept = list[Saved | None]()
+
+        def keep(container: Container) -> None:
+            running = RunningService(self.engine, container)
+            kept.append(edits.kept(running, elsewhere=self.workspace.root, note=self.note))
+
+        step_run.delete(self.engine, service, before_removal=keep)
+        return next(iter(kept), None)
 
     @property
     def _arguments(self) -> list[str]:
@@ -286,7 +302,13 @@ class Session:
         thread = Thread(
             target=push.follow,
             args=(self.engine, running.container.id, self._sources),
-            kwargs={"folder": self.workspace.source, "stop": stop, "progress": self.note},
+            kwargs={
+                "folder": self.workspace.source,
+                "stop": stop,
+                "progress": self.note,
+                "wrote": partial(written.remember, running.root, running.container.id),
+                "written": written.digests(running.root, running.container.id),
+            },
             daemon=True,
         )
         thread.start()

@@ -6,9 +6,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 from devkit import container as step_run
-from devkit import reuse
+from devkit import edits, reuse
 from devkit.config import Workspace
-from devkit.engine import Engine, Progress, RunSpec, Tag
+from devkit.engine import Container, Engine, Progress, RunSpec, Tag
 from devkit.package import entry_script, environment, image, network
 from devkit.results import Packaged
 from devkit.running import RunningService
@@ -97,8 +97,14 @@ def started(
     frame = reuse.frame(engine, plan, spec)
     labels = reuse.labels(workspace, asdict(start), plan, frame)
     spec = replace(spec, labels={**spec.labels, **labels})
-    container = step_run.start(engine, spec, progress=note)
+
+    def keep_edits(replaced: Container) -> None:
+        edits.kept(RunningService(engine, replaced), elsewhere=workspace.root, note=note)
+
+    container = step_run.start(engine, spec, progress=note, before_removal=keep_edits)
     running = RunningService(engine, container)
+    if engine.name != "process":
+        reuse.remember(running, reuse.source_files(plan.spec))
     return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
 
 
@@ -119,7 +125,8 @@ def kept(
     if container.labels.get(reuse.LABEL_FRAME) != reuse.frame(engine, plan, spec):
         return None
     running = RunningService(engine, container)
-    count = reuse.moved(running, reuse.source_files(plan.spec), str(workspace.config.run.user))
+    owner = str(workspace.config.run.user)
+    count = reuse.moved(running, reuse.source_files(plan.spec), owner, note=note)
     if count is None:
         return None
     note(f"Kept {container.name}, which runs; files brought up to date: {count}")

@@ -1,4 +1,4 @@
-"""This terminal joined to a process in a container: raw keys in, its screen out, sizes followed."""
+"""Step 4, use: this terminal joined to a process in a container: keys in, its screen out."""
 
 from __future__ import annotations
 

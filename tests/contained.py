@@ -88,8 +88,8 @@ def _service(engine: Engine, container_id: str, folder: Path, remote: Remote) ->
     def write(name: str, text: str) -> None:
         path = f"{SOURCE}/{name}"
         (now,) = remote.digests([path])
-        answer = remote.write(path, text.encode(), expect=now, mode=0o644)
-        assert "digest" in answer, answer
+        outcome = remote.write(path, text.encode(), expect=now, mode=0o644)
+        assert outcome.is_written, outcome
         service.texts[name] = text
 
     service = Service(

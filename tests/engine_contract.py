@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from devkit.contract import LABEL_SERVICE
-from devkit.engine import Container, Engine, PortBinding, RunSpec, Stream, Tag
+from devkit.engine import Container, Engine, FileChange, PortBinding, RunSpec, Stream, Tag
 from devkit.errors import ContainerMissing, ImageMissing, NameInUse, PortInUse
 
 MEGABYTE = 1024 * 1024
@@ -202,6 +202,7 @@ class EngineContract:
             lambda: list(engine.logs(name)),
             lambda: engine.archive_in(name, bench.folder, io.BytesIO(tarred({}))),
             lambda: list(engine.archive_out(name, bench.folder)),
+            lambda: engine.changes(name),
         ):
             with pytest.raises(ContainerMissing, match=name):
                 call()
@@ -333,6 +334,18 @@ class EngineContract:
             bench.engine.archive_out(container.name, missing)
         with pytest.raises(FileNotFoundError, match="nowhere"):
             bench.engine.archive_in(container.name, missing, io.BytesIO(tarred({"x": b""})))
+
+    def test_a_file_that_was_written_is_among_the_changes_when_it_stopped_too(
+        self, bench: Bench
+    ) -> None:
+        container, written = bench.run(), bench.folder / "a b/é.txt"
+        before = {change.path for change in bench.engine.changes(container.name)}
+        assert written not in before
+        tar = io.BytesIO(tarred({"a b/é.txt": b"one"}))
+        bench.engine.archive_in(container.name, bench.folder, tar)
+        assert FileChange(written, "added") in bench.engine.changes(container.name)
+        bench.engine.stop(container.name)
+        assert FileChange(written, "added") in bench.engine.changes(container.name)
 
     # --- networks
 

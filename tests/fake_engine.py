@@ -21,10 +21,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from devkit.contract import LABEL_SERVICE
-from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
+from devkit.engine import (
+    BuildSpec,
+    Container,
+    EngineInfo,
+    FileChange,
+    Image,
+    Progress,
+    RunSpec,
+    Stream,
+    Tag,
+)
 from devkit.engines.pipe_stream import PipeStream
 from devkit.errors import ContainerMissing, ImageMissing, NameInUse, NotOurs, PortInUse
 
@@ -36,6 +46,7 @@ class FakeContainer:
     container: Container
     spec: RunSpec
     files: dict[PurePosixPath, bytes] = field(default_factory=dict)
+    changes: dict[PurePosixPath, FileChange] = field(default_factory=dict)
     log: list[tuple[float, bytes]] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -90,6 +101,13 @@ class FakeEngine:
         with box.changed:
             box.log.append((time.time(), data))
             box.changed.notify_all()
+
+    def edit(self, name: str, path: str, content: bytes) -> None:
+        """Change a file inside a container, as its user does."""
+        box, place = self._box(name), PurePosixPath(path)
+        kind: Literal["modified", "added"] = "modified" if place in box.files else "added"
+        box.changes.setdefault(place, FileChange(place, kind))
+        box.files[place] = content
 
     def info(self) -> EngineInfo:
         return EngineInfo("fake", "1", "memory", "linux", "amd64")
@@ -191,7 +209,7 @@ class FakeEngine:
             for member in archive:
                 content = archive.extractfile(member)
                 if content is not None:
-                    box.files[path / member.name] = content.read()
+                    self.edit(container, str(path / member.name), content.read())
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
         box = self._box(container)
@@ -204,6 +222,10 @@ class FakeEngine:
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
         return iter([buffer.getvalue()])
+
+    def changes(self, container: str) -> list[FileChange]:
+        self.calls.append(f"changes {self._box(container).container.name}")
+        return list(self._box(container).changes.values())
 
     def logs(
         self,

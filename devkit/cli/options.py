@@ -211,6 +211,18 @@ class Pair(click.ParamType[tuple[str, str]]):
         return name, text if equals else os.environ[name]
 
 
+class Platform(click.ParamType[str]):
+    """A platform as Docker names it: "linux/arm64", "linux/arm/v7"."""
+
+    name = "OS/ARCH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that both parts are there."""
+        if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", str(value)):
+            self.fail(f'{value!r} is not a platform like "linux/arm64".', param, ctx)
+        return str(value)
+
+
 class PortNumber(click.ParamType[int | str]):
     """A port number, or "auto" for a free one."""
 
@@ -243,7 +255,7 @@ image_options = applied(
     config_option("image.tag", "--tag", metavar="NAME:VERSION", help="What to call the image."),
     click.option("--no-cache", is_flag=True, help="Build each layer again."),
     click.option("--pull", is_flag=True, help="Ask the registry for a newer base image."),
-    click.option("--platform", metavar="OS/ARCH", help="Build for another platform."),
+    click.option("--platform", type=Platform(), help="Build for another platform."),
 )
 
 run_options = applied(

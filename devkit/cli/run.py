@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from devkit.results import Debugging, Running
     from devkit.start import BuildOptions, StartOptions
 
+# The problem matcher of the editor's task (templates/tasks.json) waits for lines that begin so.
+TASK_STARTING = "devkit: starting"
+TASK_READY = "devkit: ready"
+TASK_FAILED = "devkit: failed"
 # Of the log of a container that was kept: enough to see what it does.
 _TAIL = 10
 
@@ -69,7 +73,7 @@ def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **optio
             plan = session.dry_run(build, start)
             app.out.result({"would": plan}, str(plan))
             return
-        session.progress(f"devkit: starting {session.workspace.config.service}")
+        session.progress(f"{TASK_STARTING} {session.workspace.config.service}")
         made = session.debug(build, start, write=not no_launch, prove=not no_proof)
     _show_debugging(app, made, detach=detach)
     if not detach:
@@ -106,7 +110,7 @@ def delete(app: App, *, keep_launch: bool) -> None:
             app.out.result(plan, str(plan))
             return
         app.confirm(f"Delete {plan}?")
-        session.delete(plan)
+        plan = session.delete(plan)
     app.out.result(plan, f"Deleted {plan}.")
 
 
@@ -121,11 +125,11 @@ def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
     out = app.out
     if made.error:
         out.note(made.problem_line or made.error.message)
-        out.note("devkit: failed")
+        out.note(TASK_FAILED)
         if detach:
             raise made.error
     else:
-        out.note(f"devkit: ready {made.running.service}")
+        out.note(f"{TASK_READY} {made.running.service}")
     out.result(made.contract(), str(made))
     if made.error:
         out.failure(made.error)

@@ -71,7 +71,11 @@ def logs(
 @click.option("--header", multiple=True, metavar="NAME:VALUE", help="A header; repeatable.")
 @click.option("--method", help="Default: POST with a body, else GET.")
 @click.option(
-    "--timeout", "timeout_s", type=float, help="Seconds (default: none, so one can debug)."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long to wait (default: as long as it takes, so one can debug).",
 )
 @click.pass_context
 def invoke(

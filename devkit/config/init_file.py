@@ -11,8 +11,10 @@ import yaml
 
 from devkit.config import CONFIG_FILE, Workspace, schema
 from devkit.errors import BadValue
+from devkit.own_folder import NAME, own_folder
 
-SCHEMA_PATH = ".devkit/schema.json"
+SCHEMA_NAME = "schema.json"
+SCHEMA_PATH = f"{NAME}/{SCHEMA_NAME}"
 
 _COMMENTS = {
     "service": "names the container, its network and what the commands print",
@@ -44,18 +46,20 @@ def write(workspace: Workspace, *, force: bool, dry_run: bool) -> Initialised:
     """Write devkit.yaml, and its schema where editors find it.
 
     Raises:
-        BadValue: there is a devkit.yaml, and no `force`.
+        BadValue: there is a devkit.yaml, and no `force`; or the folder cannot be written to.
     """
     path = workspace.root / CONFIG_FILE
     if path.exists() and not (force or dry_run):
         raise BadValue(f"{path} is there already.", hint="`devkit init --force` writes over it.")
     made = Initialised(path, rendered(workspace))
     if not dry_run:
-        schema_path = workspace.root / SCHEMA_PATH
-        schema_path.parent.mkdir(exist_ok=True)
-        (schema_path.parent / ".gitignore").write_text("*\n", "utf-8")
-        schema_path.write_text(json.dumps(schema(), indent=2) + "\n", "utf-8")
-        path.write_text(made.text, "utf-8")
+        try:
+            _store(workspace.root, made)
+        except OSError as error:
+            raise BadValue(
+                f"{path} cannot be written: {error}.",
+                hint="Correct the folder's rights; `devkit init --dry-run` prints the file.",
+            ) from error
     return made
 
 
@@ -69,6 +73,12 @@ def rendered(workspace: Workspace) -> str:
         block = _block(key, config[key])
         lines += [f"{block[0]}  # {comment}", *block[1:]]
     return "\n".join([*lines, "", _OTHERS])
+
+
+def _store(root: Path, made: Initialised) -> None:
+    schema_path = own_folder(root) / SCHEMA_NAME
+    schema_path.write_text(json.dumps(schema(), indent=2) + "\n", "utf-8")
+    made.path.write_text(made.text, "utf-8")
 
 
 def _block(key: str, value: Any) -> list[str]:

@@ -8,9 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from devkit.config.file import Place
 from devkit.errors import BadValue, ConfigError, UnknownKey
-
-_Place = tuple[int | str, ...]
 
 # What a pattern means, in words.
 _PATTERNS = {
@@ -37,7 +36,7 @@ def problem(
     error: ValidationError,
     model: type[BaseModel],
     values: Mapping[str, Any],
-    origin: Callable[[_Place], str],
+    origin: Callable[[Place], str],
 ) -> ConfigError:
     """Return the first thing wrong in `values`; `origin` says where a place's value is from."""
     details = error.errors(include_url=False)
@@ -62,7 +61,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
-def _unknown(place: _Place, model: type[BaseModel], origin: Callable[[_Place], str]) -> ConfigError:
+def _unknown(place: Place, model: type[BaseModel], origin: Callable[[Place], str]) -> ConfigError:
     siblings = _fields(model, place[:-1])
     guess = nearest(str(place[-1]), siblings)
     where = f" in {_dotted(place[:-1])}" if place[:-1] else ""
@@ -70,7 +69,7 @@ def _unknown(place: _Place, model: type[BaseModel], origin: Callable[[_Place], s
     return UnknownKey(f'{origin(place)}: the key "{place[-1]}"{where} is not known.', hint=hint)
 
 
-def _trimmed(values: object, place: _Place) -> _Place:
+def _trimmed(values: object, place: Place) -> Place:
     """Leave out what pydantic adds to a place: the name of a union's member."""
     depth = 0
     for step in place:
@@ -84,7 +83,7 @@ def _trimmed(values: object, place: _Place) -> _Place:
     return place[:depth]
 
 
-def _fields(model: type[BaseModel], place: _Place) -> Mapping[str, Any]:
+def _fields(model: type[BaseModel], place: Place) -> Mapping[str, Any]:
     """Return the fields of the section at a place; none where there is no section."""
     current: type[BaseModel] | None = model
     for step in place:
@@ -102,7 +101,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _allowed(detail: Mapping[str, Any], place: _Place) -> str:
+def _allowed(detail: Mapping[str, Any], place: Place) -> str:
     kind, context = str(detail["type"]), detail.get("ctx", {})
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(str(place[-1]), f"text that matches {context['pattern']}")
@@ -112,7 +111,7 @@ def _allowed(detail: Mapping[str, Any], place: _Place) -> str:
     return said.format(**context) if said else str(detail["msg"])
 
 
-def _dotted(place: _Place) -> str:
+def _dotted(place: Place) -> str:
     text = ".".join(f"[{step}]" if isinstance(step, int) else step for step in place)
     return text.replace(".[", "[")
 

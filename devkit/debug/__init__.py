@@ -1,1 +1,1 @@
-"""The debug adapter protocol as this machine speaks it: a client, and the attach proof."""
+"""Step 3, attach: the debug adapter protocol as spoken here: a client, and the attach proof."""

@@ -1,4 +1,4 @@
-"""A debug adapter client that attaches as an editor does: for the attach proof, diagnose and tests.
+"""Step 3, attach: a debug adapter client that does what an editor does, for the proof and tests.
 
 Processes that the debugger asks an editor to debug too become child sessions.
 """
@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from devkit.debug.dialogue import Dialogue
-from devkit.debug.wire import Channel, Message
+from devkit.debug.wire import USABLE_AGAIN, Channel, Message
 from devkit.errors import DebuggerUnreachable
 
 # A peer that floods us with events pushes out its own oldest ones.
@@ -129,12 +128,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.disconnect()
 
     def set_breakpoints(self, path: str, breakpoints: Sequence[Breakpoint]) -> list[Message]:
@@ -254,7 +248,9 @@ class Session:
         body = self._dialogue.answer("setBreakpoints", seq)
         found = self._dialogue.items("setBreakpoints", body, "breakpoints", ("verified",))
         if len(found) != len(breakpoints):
-            raise DebuggerUnreachable(f"The debugger lost breakpoints of {path}.")
+            raise DebuggerUnreachable(
+                f"The debugger lost breakpoints of {path}.", hint=USABLE_AGAIN
+            )
         return found
 
     def _on_event(self, name: str, body: Message) -> None:

@@ -1,4 +1,4 @@
-"""Requests and answers over debug adapter connections that belong together.
+"""Step 3, attach: requests and answers over debug adapter connections that belong together.
 
 Blocking and without threads: whoever waits reads for the whole family, so that a child session can
 be set up while its parent waits for an answer.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from devkit.debug.wire import Channel, Message
+from devkit.debug.wire import USABLE_AGAIN, Channel, Message
 from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Dialogue:
             raise DebuggerUnreachable(
                 f"The debugger at {self._channel.peer} did not answer {command} "
                 f"within {self._timeout_s:g} s.",
-                hint="`devkit diagnose` looks into it; `devkit reload` starts the worker again.",
+                hint=USABLE_AGAIN,
             ) from error
 
     def until(self, wanted: Callable[[], T | None], timeout_s: float) -> T:
@@ -97,7 +97,9 @@ class Dialogue:
         deadline = time.monotonic() + timeout_s
         while (found := wanted()) is None:
             if not self._is_open:
-                raise DebuggerUnreachable(f"The debug session at {self._channel.peer} has ended.")
+                raise DebuggerUnreachable(
+                    f"The debug session at {self._channel.peer} has ended.", hint=USABLE_AGAIN
+                )
             if any(member._handle_buffered() for member in list(self._family)):
                 continue
             remaining = deadline - time.monotonic()
@@ -123,7 +125,8 @@ class Dialogue:
         ):
             return found
         raise DebuggerUnreachable(
-            f"The debugger at {self._channel.peer} answered {command} with nonsense."
+            f"The debugger at {self._channel.peer} answered {command} with nonsense.",
+            hint=USABLE_AGAIN,
         )
 
     def respond(self, request: Message, refusal: str = "") -> None:

@@ -48,28 +48,6 @@ class Proof:
     beside: str | None = None
 
 
-def prove(
-    host: str,
-    port: int,
-    *,
-    entry: Mapping[str, Any],
-    root: Path,
-    files: Sequence[Path],
-    timeout_s: float = 30,
-) -> Proof:
-    """Prove each of `files` with the entry of launch.json, in the workspace `root`.
-
-    Raises:
-        MappingNotProved: the first file that is not, and why.
-        DebuggerUnreachable: no devkit runtime answers on the port.
-    """
-    proof = examine(host, port, entry=entry, root=root, files=files, timeout_s=timeout_s)
-    for file in proof.files:
-        if not file.is_proved:
-            raise MappingNotProved(file.message, hint=_hint(file))
-    return proof
-
-
 def examine(
     host: str,
     port: int,
@@ -79,9 +57,12 @@ def examine(
     files: Sequence[Path],
     timeout_s: float = 30,
 ) -> Proof:
-    """Look at each of `files` as `prove` does, and return what was found, good or bad.
+    """Try the entry of launch.json on each of `files`, in the workspace `root`.
 
     While a client is attached, its session stays as it is: the runtime is asked instead.
+
+    Raises:
+        DebuggerUnreachable: no devkit runtime answers on the port.
     """
     configuration = filled(entry, root)
     sources = {file: _source(file) for file in files}
@@ -105,6 +86,15 @@ def examine(
         for file in known
     ]
     return Proof(tuple(judged), client)
+
+
+def refusal(file: FileProof) -> MappingNotProved:
+    """The error that says why a file is not proved."""
+    if file.remote is None:
+        hint = "`devkit launch --write` writes the mappings again."
+    else:
+        hint = "`devkit debug` brings the files into the container as they are here."
+    return MappingNotProved(file.message, hint=hint)
 
 
 def filled(entry: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -186,7 +176,8 @@ def _runtime_view(
     answered = body.get("files")
     if not isinstance(answered, list):
         raise DebuggerUnreachable(
-            f"The runtime at {host}:{port} answered devkit/verify with nonsense."
+            f"The runtime at {host}:{port} answered devkit/verify with nonsense.",
+            hint="`devkit run` starts it anew.",
         )
     return {str(item.get("path")): item for item in answered if isinstance(item, dict)}
 
@@ -250,13 +241,3 @@ def _asked_breakpoint(seen: Message) -> Message:
     if isinstance(breakpoints, list) and breakpoints and isinstance(breakpoints[0], dict):
         return breakpoints[0]
     return {"verified": True}
-
-
-def _hint(file: FileProof) -> str:
-    if file.remote is None:
-        return "`devkit launch --write` writes the mappings again."
-    if file.verified and not file.same_content:
-        return (
-            "`devkit update` packages the files again; `devkit sync status` says what is pending."
-        )
-    return "`devkit diagnose` compares the paths of both sides."

@@ -1,4 +1,4 @@
-"""Debug adapter messages over TCP as this machine sees them: framing, bounds, a question asked.
+"""Step 3, attach: debug adapter messages over TCP: framing, bounds, one question asked.
 
 The debug port of a devkit service speaks the protocol to editors and, on any connection, answers
 devkit's own requests too ("devkit/...", see `ask`). What a peer may send is bounded.
@@ -16,6 +16,9 @@ from typing import Any
 from devkit.errors import DebuggerUnreachable
 
 Message = dict[str, Any]
+
+# The hint of an error about a debugger that does not do what it should.
+USABLE_AGAIN = "`devkit status` says how the service is; `devkit reload` starts its worker again."
 
 MAX_HEADER = 8 * 1024
 # A stack full of large locals stays far below it.
@@ -147,7 +150,7 @@ class Channel:
     def _gone(self, why: str) -> DebuggerUnreachable:
         return DebuggerUnreachable(
             f"The debugger at {self.peer} cannot be used: {why}.",
-            hint="`devkit diagnose` looks into it; `devkit reload` starts the worker again.",
+            hint=USABLE_AGAIN,
         )
 
 

@@ -16,7 +16,17 @@ from docker import APIClient
 from docker.errors import APIError, NotFound
 
 from devkit.contract import LABEL_RUN, LABEL_SERVICE
-from devkit.engine import BuildSpec, Container, EngineInfo, Image, Progress, RunSpec, Stream, Tag
+from devkit.engine import (
+    BuildSpec,
+    Container,
+    EngineInfo,
+    FileChange,
+    Image,
+    Progress,
+    RunSpec,
+    Stream,
+    Tag,
+)
 from devkit.engines import buildx, docker_build, docker_values
 from devkit.engines.docker_build import inspect_image
 from devkit.engines.docker_errors import translated
@@ -206,6 +216,12 @@ class DockerEngine:
         with self._translated(container), _path_errors(path):
             chunks, _ = self._client.get_archive(container, str(path))
         return self._chunks(chunks, container)
+
+    def changes(self, container: str) -> list[FileChange]:
+        """List what differs from the image, in a stopped container too."""
+        log.info("docker diff %s", container)
+        with self._translated(container):
+            return docker_values.changes(self._client.diff(container))
 
     def logs(
         self,

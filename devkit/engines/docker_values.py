@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Literal
 
-from devkit.engine import Container, EngineInfo, Image, RunSpec
+from devkit.engine import Container, EngineInfo, FileChange, Image, RunSpec
 from devkit.errors import BadValue
 
 # Steps on the way that Docker does not name.
@@ -16,6 +17,11 @@ _PODMAN_STATES = {
     "initialized": "created",
     "stopping": "running",
     "stopped": "exited",
+}
+_KINDS: dict[int, Literal["modified", "added", "deleted"]] = {
+    0: "modified",
+    1: "added",
+    2: "deleted",
 }
 
 
@@ -61,6 +67,11 @@ def container(answer: Mapping[str, Any]) -> Container:
         ports=_ports(answer, runs=runs),
         started_at=str(state.get("StartedAt") or ""),
     )
+
+
+def changes(answer: Sequence[Mapping[str, Any]] | None) -> list[FileChange]:
+    """Read what `docker diff` says; null means nothing."""
+    return [FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ()]
 
 
 def host_config(spec: RunSpec) -> dict[str, Any]:

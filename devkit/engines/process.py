@@ -23,6 +23,7 @@ from devkit.engine import (
     BuildSpec,
     Container,
     EngineInfo,
+    FileChange,
     Image,
     PortBinding,
     Progress,
@@ -190,6 +191,11 @@ class ProcessEngine:
         """
         source = process_files.inside(self._known(container).root, path)
         return process_files.packed(source, name=path.name)
+
+    def changes(self, container: str) -> list[FileChange]:
+        """Nothing: a process has the workspace's own files, so what it changed is there."""
+        self._known(container)
+        return []
 
     def logs(
         self,

@@ -22,14 +22,6 @@ from devkit.errors import LaunchFileBroken
 from devkit.launch import jsonc
 from devkit.launch.text import LAUNCH, TASKS, EditorFile, Item, merged, removed, template
 
-ENTRY_NAME = LAUNCH.label
-TASK_LABEL = TASKS.label
-
-# The task's problem matcher (templates/tasks.json) waits for lines that begin so.
-TASK_STARTING = "devkit: starting"
-TASK_READY = "devkit: ready"
-TASK_FAILED = "devkit: failed"
-
 
 @dataclass(frozen=True)
 class Written:
@@ -187,7 +179,9 @@ def _read(path: Path) -> str | None:
             f"{path} is not UTF-8 text; devkit left it as it is.", hint="Save it as UTF-8."
         ) from error
     except (OSError, RuntimeError) as error:
-        raise LaunchFileBroken(f"{path} cannot be read: {error}.") from error
+        raise LaunchFileBroken(
+            f"{path} cannot be read: {error}.", hint="Correct its rights, or remove it."
+        ) from error
 
 
 def _stored(edits: Sequence[_Edit]) -> tuple[Written, ...]:
@@ -210,7 +204,10 @@ def _store(edit: _Edit) -> bool:
         else:
             _replace(edit.path.resolve(), edit.after)
     except (OSError, RuntimeError) as error:
-        raise LaunchFileBroken(f"{edit.path} cannot be written: {error}.") from error
+        raise LaunchFileBroken(
+            f"{edit.path} cannot be written: {error}.",
+            hint="Correct its rights; `--no-launch` leaves .vscode/ alone.",
+        ) from error
     return True
 
 

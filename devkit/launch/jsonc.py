@@ -1,4 +1,4 @@
-"""JSON with comments, edited in place: an edit is a splice, all other bytes stay as they are."""
+"""Step 3, attach: JSON with comments, edited by splices: all other bytes stay as they are."""
 
 from __future__ import annotations
 

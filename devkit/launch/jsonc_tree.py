@@ -1,6 +1,7 @@
-"""JSON with comments, read: where each value stands (tree-sitter) and what it means (json5).
+"""Step 3, attach: JSON with comments, read: where a value stands, and what it means.
 
-The two parsers share nothing, so that an edit made by the positions of one is checked by the other.
+The two parsers (tree-sitter for places, json5 for meaning) share nothing, so that an edit made by
+the positions of one is checked by the other.
 """
 
 from __future__ import annotations

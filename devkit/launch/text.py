@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devkit import TEMPLATES
 from devkit.launch import jsonc
 
 Item = Mapping[str, Any]
@@ -99,10 +100,7 @@ def removed(text: str, file: EditorFile = LAUNCH) -> str:
 @functools.lru_cache(maxsize=2)
 def template(file: EditorFile) -> str:
     """The text of a file that has nothing but ours in it."""
-    here = Path(__file__).parent.parent
-    # A wheel has templates/ inside the package, a source tree beside it.
-    folder = here / "templates" if (here / "templates").is_dir() else here.parent / "templates"
-    return (folder / file.name).read_text(encoding="utf-8")
+    return (TEMPLATES / file.name).read_text(encoding="utf-8")
 
 
 def _list(text: str, value: Any, file: EditorFile) -> list[Any] | None:

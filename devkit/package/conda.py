@@ -28,7 +28,6 @@ _PIP_NAMES = {
     "dask-core": "dask",
     "faiss": "faiss-cpu",
     "importlib_metadata": "importlib-metadata",
-    "brotlipy": "brotlipy",
     "pyqt": "pyqt5",
     "python-graphviz": "graphviz",
     "onnxruntime-cpp": "onnxruntime",

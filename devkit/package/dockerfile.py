@@ -7,12 +7,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 
+from devkit import TEMPLATES
 from devkit import contract as c
 from devkit.config import Workspace
 from devkit.errors import BadValue
@@ -27,6 +28,9 @@ _FROM = re.compile(
 )
 _COPIES = re.compile(r"^\s*(COPY|ADD)\s+(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
 _APT_PACKAGE = re.compile(r"^[a-z0-9][a-z0-9+.\-]*(:[a-z0-9]+)?([=/][\w.+:~\-]+)?$")
+# "ARG VERSION=3.13" and "${VERSION}", "${VERSION:-3.13}" or "$VERSION" in a FROM line.
+_ARG = re.compile(r"^\s*ARG\s+(\w+)=(\S+)", re.IGNORECASE | re.MULTILINE)
+_ARG_USED = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 _REFERENCE = re.compile(r"^[\w][\w.\-/:@]*$")
 
 
@@ -50,7 +54,7 @@ def base(workspace: Workspace, chosen: str | None, *, default: str) -> Base:
     """
     own = workspace.config.image.dockerfile
     if own and not chosen:
-        return _own(own, workspace.root)
+        return _own(own, workspace)
     image = chosen or workspace.config.image.base or default
     if not _REFERENCE.match(image):
         raise BadValue(
@@ -146,10 +150,8 @@ def render(values: Mapping[str, Any], *, buildkit: bool) -> str:
 
 @cache
 def _templates() -> Templates:
-    package = Path(__file__).parent.parent
     templates = Templates(
-        # In a wheel they are in the package, in a checkout beside it.
-        loader=FileSystemLoader([package / "templates", package.parent / "templates"]),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -172,12 +174,12 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _own(written: str, root: Path) -> Base:
+def _own(written: str, workspace: Workspace) -> Base:
     """Read image.dockerfile: the text itself, or the path of a file."""
     text = written
     origin = "image.dockerfile"
     if "\n" not in written and not _FROM.match(written):
-        path = root / written
+        path = workspace.root / written
         if not path.is_file():
             raise BadValue(
                 f"image.dockerfile names {written}, which is not there.",
@@ -196,7 +198,25 @@ def _own(written: str, root: Path) -> Base:
     if last["name"]:
         # Later lines of theirs may copy from that name.
         whole = f"{text.rstrip()}\n\nFROM {last['name']} AS {_STAGE}"
-    return Base(whole.rstrip(), stages[0]["image"], is_whole=False)
+    image = _first_image(text, stages[0], workspace.config.build.args, origin)
+    return Base(whole.rstrip(), image, is_whole=False)
+
+
+def _first_image(text: str, stage: re.Match[str], args: Mapping[str, str], origin: str) -> str:
+    """Return the image of a FROM line, its arguments filled in: the engine is asked for it."""
+    values = {**dict(_ARG.findall(text[: stage.start()])), **args}
+
+    def value(use: re.Match[str]) -> str:
+        given = values.get(use["braced"] or use["bare"]) or use["default"] or ""
+        return given.strip("\"'")
+
+    image = _ARG_USED.sub(value, stage["image"])
+    if not _REFERENCE.match(image):
+        raise BadValue(
+            f"{origin}: FROM {stage['image']} names no image.",
+            hint="Give its arguments a value: ARG NAME=..., or build.args in devkit.yaml.",
+        )
+    return image
 
 
 def _leading(matched: str) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from devkit.config import Workspace
 from devkit.errors import EntryScriptBroken, EntryScriptMissing
+from devkit.package.requirements import shown
 
 _TEMPLATE_HINT = "It needs init(), called once, and run(data), called for each request."
 # run() may have it beside the parameter for the data (azureml-spec.md 2.1).
@@ -28,7 +29,7 @@ def check(workspace: Workspace) -> None:
         EntryScriptBroken: it does not parse or lacks a function; file:line is named.
     """
     path = workspace.source / workspace.config.entry_script
-    name = _shown(path, workspace.root)
+    name = shown(path, workspace.root)
     if not path.is_file():
         raise _missing(workspace, path, name)
     if ".." in Path(workspace.config.entry_script).parts or not path.is_relative_to(
@@ -49,10 +50,6 @@ def check(workspace: Workspace) -> None:
                 hint=_TEMPLATE_HINT,
             )
     _check_arguments(names.get("init"), names.get("run"), name)
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _missing(workspace: Workspace, path: Path, name: str) -> EntryScriptMissing:
@@ -78,7 +75,9 @@ def _parsed(path: Path, name: str) -> ast.Module:
             hint="Correct that line; nothing was built.",
         ) from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise EntryScriptBroken(f"{name} cannot be read: {error}.") from error
+        raise EntryScriptBroken(
+            f"{name} cannot be read: {error}.", hint="Save it as a UTF-8 text file."
+        ) from error
 
 
 def _defined(body: list[ast.stmt]) -> dict[str, Function | None]:

@@ -263,11 +263,13 @@ def _python_for(versions: str, place: str) -> str:
 
 def _pyproject(path: Path, root: Path) -> Environment:
     name = shown(path, root)
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         project: dict[str, Any] = tomllib.loads(text).get("project", {})
-    except tomllib.TOMLDecodeError as error:
-        raise EnvironmentInvalid(f"{name} is not valid TOML: {error}.") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise EnvironmentInvalid(
+            f"{name} is not valid TOML: {error}.", hint="Correct that line."
+        ) from error
     if "dependencies" in project.get("dynamic", ()) or "dependencies" not in project:
         raise EnvironmentInvalid(
             f"{name} has no list [project] dependencies.",

@@ -30,6 +30,8 @@ from devkit.package.network import Network
 
 # The server has releases for 3.9 and newer; an older Python runs the runtime's own small server.
 TOOLS = ('azureml-inference-server-http>=1; python_version >= "3.9"', "debugpy")
+# Where the build context holds the source directory.
+SOURCE_IN_CONTEXT = PurePosixPath("app")
 _LEFT_OUT_OF_SOURCE = ("devkit.yaml",)  # `run.env` in it may hold passwords
 
 
@@ -123,12 +125,13 @@ def plan(
     Raises:
         ConfigError: something that the configuration names does not do.
     """
-    start = dockerfile.base(workspace, base, default=default_base or default_image(wanted.python))
+    official = c.OFFICIAL_BASE.format(python=wanted.python)
+    start = dockerfile.base(workspace, base, default=default_base or official)
     place = _place_of_source(workspace)
     placed = models.placements(workspace.config.models, workspace.root)
     source = build_files.source(
         workspace.source,
-        PurePosixPath("app") / place.name,
+        SOURCE_IN_CONTEXT / place.name,
         ignore=workspace.root,
         leave_out=_elsewhere(workspace, placed),
     )
@@ -154,17 +157,10 @@ def plan(
     return Plan(spec, start, layout, notes)
 
 
-def default_image(python: str) -> str:
-    """The base image for a Python, where none is named."""
-    return f"python:{python}-slim"
-
-
 def _default_base(engine: Engine, python: str) -> str:
     """The default base, or the one that `devkit base bootstrap` made where that is not there."""
-    official, made = default_image(python), f"devkit-base:{python}"
-    if engine.image(official) is None and engine.image(made) is not None:
-        return made
-    return official
+    official, own = (name.format(python=python) for name in (c.OFFICIAL_BASE, c.OWN_BASE))
+    return own if engine.image(official) is None and engine.image(own) else official
 
 
 def _check_python(
@@ -187,7 +183,8 @@ def _check_python(
             f"{base.image} has {python}.",
             hint=f"Change the pin to {python}, or image.base to an image with {wanted.python}.",
         )
-    if python is None and not wanted.python_place and base.image != default_image(wanted.python):
+    official = c.OFFICIAL_BASE.format(python=wanted.python)
+    if python is None and not wanted.python_place and base.image != official:
         return  # only the build will show which Python it is
     # Takes 0.2 s to import, and most calls never need it.
     from devkit.package.pins import check_pins
@@ -232,7 +229,7 @@ def _require_entry(
     workspace: Workspace, place: PurePosixPath, files: tuple[ContextFile, ...]
 ) -> None:
     """The entry script has to be among the files that go into the image."""
-    script = PurePosixPath("app") / place.name / PurePosixPath(workspace.config.entry_script)
+    script = SOURCE_IN_CONTEXT / place.name / PurePosixPath(workspace.config.entry_script)
     if script not in (file.path for file in files):
         raise EntryScriptMissing(
             f"The entry script {workspace.config.entry_script} would not get into the image.",

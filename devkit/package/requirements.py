@@ -198,7 +198,7 @@ def _editable(text: str, place: str, path: Path, root: Path) -> Requirements:
     local = _local(text, place, path, root)
     if local is None:
         return Requirements(lines=(_installable(text, place),))
-    note = f"{place}: -e {text} is installed as a copy; after an edit there type `devkit update`."
+    note = f"{place}: -e {text} is installed as a copy; after an edit there type `devkit run`."
     return Requirements(local=(local,), notes=(note,))
 
 

@@ -45,11 +45,13 @@ class Multiplexer:
     @property
     def is_configured(self) -> bool:
         """Whether an editor, not a check of devkit's, is attached and has said all it wants."""
-        return (
-            self.fleet.editor is not None
-            and self.fleet.editor.is_configured
-            and not self.fleet.editor.is_check
-        )
+        editor = self.fleet.editor
+        return editor is not None and editor.is_configured and not editor.is_check
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether devkit is proving that an editor could attach."""
+        return self.fleet.editor is not None and self.fleet.editor.is_check
 
     @property
     def attached(self) -> Optional[Message]:
@@ -114,6 +116,4 @@ class Multiplexer:
 
     @property
     def _is_passing(self) -> bool:
-        return self.fleet.is_detaching or (
-            self.fleet.editor is not None and self.fleet.editor.is_check
-        )
+        return self.fleet.is_detaching or self.is_checked

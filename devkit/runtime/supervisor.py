@@ -65,6 +65,7 @@ class Supervisor:
         self._zygote: Optional[Zygote] = None
         self._zygote_is_up = False
         self._preload: List[str] = []
+        self._modules: List[str] = []
         self._not_preloaded: Set[str] = set()
         self._workers: Dict[int, Worker] = {}
         self._slots = 0
@@ -271,11 +272,16 @@ class Supervisor:
                     self._reload_ms, self._init_ms
                 )
             )
-        self._remember_modules(message["modules"])
+        self._modules = list(message["modules"])
         self._standby_is_due = False
         asyncio.get_event_loop().call_later(STANDBY_DELAY_S, self._on_standby_due)
 
     def _on_standby_due(self) -> None:
+        """Get the next worker ready, but not under a check that an editor could attach."""
+        if self._debug.is_checked:
+            asyncio.get_event_loop().call_later(STANDBY_DELAY_S, self._on_standby_due)
+            return
+        self._remember_modules(self._modules)
         self._standby_is_due = True
         self._advance()
 

@@ -1,1 +1,1 @@
-"""Keeping workspace and container in step. So far: saved files go into the container (push)."""
+"""Step 5, sync: workspace and container kept in step. So far, saved files go in (push)."""

@@ -1,4 +1,4 @@
-"""A side of the sync: reads and writes files below one folder, told so over stdin.
+"""Step 5, sync: a side. Reads and writes files below one folder, told so over stdin.
 
 The host sends this file's text over `exec` (`python -I -c TEXT ROOT`), so nothing of it is on the
 container's disk. It ends when its input does. Standard library only, Python 3.7 and up.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from devkit import base
+from devkit import base, contract
 from devkit.engine import Engine, Image, RunSpec, Tag
 from devkit.engines import connect
 
@@ -55,7 +55,7 @@ def shell(engine: Engine, image: Image) -> Iterator[Callable[[str], str]]:
 
 def test_the_image_says_what_it_was_made_from(image: Image) -> None:
     assert image.labels[base.LABEL_SUITE] == "trixie"
-    assert image.labels[base.LABEL_PYTHON] == "3.13"
+    assert image.labels[contract.LABEL_BASE_PYTHON] == "3.13"
 
 
 def test_making_it_again_gives_the_same_image(engine: Engine, image: Image) -> None:

@@ -58,7 +58,13 @@ class Running:
     def prove(self, *names: str, entry: dict[str, Any] | None = None) -> proof.Proof:
         entry = entry or launch.entry(self.root, port=self.debug_port, mappings=self.mappings)
         files = [self.root / name for name in names or ("score.py", "helper.py")]
-        return proof.prove("127.0.0.1", self.debug_port, entry=entry, root=self.root, files=files)
+        found = proof.examine(
+            "127.0.0.1", self.debug_port, entry=entry, root=self.root, files=files
+        )
+        for file in found.files:
+            if not file.is_proved:
+                raise proof.refusal(file)
+        return found
 
     def attach(self, *lines: int) -> Session:
         entry = launch.entry(self.root, port=self.debug_port, mappings=self.mappings)

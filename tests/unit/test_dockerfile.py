@@ -66,6 +66,7 @@ def test_an_own_dockerfile_may_be_a_file_and_name_its_last_stage(tmp_path: Path)
         ("FROM a:1\nRUN true\nCOPY x /x\n", r"image.dockerfile:3: COPY cannot take files"),
         ("FROM a:1\nADD x.tar /x\n", r"image.dockerfile:2: ADD cannot take files"),
         ("RUN true\nRUN false\n", r"image.dockerfile has no FROM"),
+        ("ARG V\nFROM $V\n", r"image.dockerfile: FROM \$V names no image"),
         ("gone.Dockerfile", r"names gone.Dockerfile, which is not there"),
     ],
 )
@@ -74,6 +75,23 @@ def test_an_own_dockerfile_that_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(BadValue, match=message):
         base(tmp_path, image__dockerfile=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "args"),
+    [
+        ("ARG V=3.13\nFROM python:${V}-slim\n", {}),
+        ("ARG V=3.7\nFROM python:$V-slim\n", {"V": "3.13"}),
+        ("FROM python:${V:-3.13}-slim\n", {}),
+        ('ARG IMAGE="python:3.13-slim"\nFROM --platform=linux/amd64 $IMAGE AS x\n', {}),
+    ],
+)
+def test_the_arguments_of_a_from_line_are_filled_in_for_the_engine(
+    tmp_path: Path, text: str, args: dict[str, str]
+) -> None:
+    found = base(tmp_path, image__dockerfile=text, build__args=args)
+    assert found.image == "python:3.13-slim"
+    assert text.splitlines()[-1].partition(" AS ")[0] in found.text
 
 
 def test_copies_between_stages_and_downloads_are_allowed(tmp_path: Path) -> None:

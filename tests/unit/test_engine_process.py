@@ -47,6 +47,13 @@ class TestProcesses(EngineContract):
         yield bench
         bench.clean_up()
 
+    def test_a_file_that_was_written_is_among_the_changes_when_it_stopped_too(
+        self, bench: Bench
+    ) -> None:
+        """A process has the workspace's own files: nothing in it could be lost."""
+        container = bench.run("echo x > written; exec sleep 600")
+        assert bench.engine.changes(container.name) == []
+
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[ProcessEngine]:

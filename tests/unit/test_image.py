@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from devkit import base
 from devkit import contract as c
 from devkit.config import Workspace, load
 from devkit.engine import BuildSpec, Image, Progress
@@ -224,10 +223,6 @@ def test_a_base_with_another_python_is_named_before_the_build(service: Path, kno
     with pytest.raises(EnvironmentInvalid, match=r"environment.yml:1 asks for Python 3.13.*3.11"):
         package(engine, workspace(service), base="mine:1")
     assert engine.built == []
-
-
-def test_the_label_of_a_bootstrapped_base_is_the_one_that_is_read() -> None:
-    assert base.LABEL_PYTHON == c.LABEL_BASE_PYTHON
 
 
 def test_pins_are_checked_once_for_an_environment(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from devkit import launch
+from devkit.cli.run import TASK_FAILED, TASK_READY, TASK_STARTING
 from devkit.contract import RUNTIME_ROOT
 from devkit.engine import Placement
 from devkit.errors import LaunchFileBroken
@@ -221,8 +222,8 @@ def test_the_task_waits_for_the_lines_that_devkit_prints() -> None:
     matcher = TASK["problemMatcher"]
     background = matcher["background"]
     assert TASK["isBackground"]
-    assert re.search(background["beginsPattern"], launch.TASK_STARTING)
-    for line in (launch.TASK_READY, launch.TASK_FAILED):
+    assert re.search(background["beginsPattern"], TASK_STARTING)
+    for line in (TASK_READY, TASK_FAILED):
         assert re.search(background["endsPattern"], line)
         assert not re.search(background["endsPattern"], f"a log line about {line}")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from devkit import launch
 from devkit.debug import proof
 from devkit.engine import Placement
-from devkit.errors import DebuggerUnreachable, MappingNotProved
+from devkit.errors import DebuggerUnreachable
 from tests.peer import Connection, peer, runtime
 
 SOURCE = b'"""A module."""\nimport os\n'
@@ -125,7 +126,7 @@ def test_a_file_named_through_a_link_is_the_one_that_the_editor_knows(tmp_path: 
     assert file.remote == PurePosixPath("/app/root/score.py")
 
 
-def test_a_proof_that_fails_names_the_first_file_and_what_to_do(tmp_path: Path) -> None:
+def test_a_refusal_names_the_file_and_what_to_do(tmp_path: Path) -> None:
     path = file_in(tmp_path, "score.py")
 
     def answers(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -134,14 +135,26 @@ def test_a_proof_that_fails_names_the_first_file_and_what_to_do(tmp_path: Path) 
         return {"files": [{"path": "/app/score.py", **GOOD, "sha256": "0"}]}
 
     entry = launch.entry(tmp_path, port=1, mappings=[Placement(tmp_path, PurePosixPath("/app"))])
-    with runtime(answers) as port, pytest.raises(MappingNotProved) as caught:
-        proof.prove("127.0.0.1", port, entry=entry, root=tmp_path, files=[path], timeout_s=5)
-    assert str(path) in caught.value.message
-    assert "devkit update" in (caught.value.hint or "")
+    files = [path, Path("/elsewhere/score.py")]
+    with runtime(answers) as port:
+        found = proof.examine("127.0.0.1", port, entry=entry, root=tmp_path, files=files)
+    differs, unmapped = map(proof.refusal, found.files)
+    assert str(path) in differs.message
+    assert "devkit debug" in (differs.hint or "")
+    assert "devkit launch --write" in (unmapped.hint or "")
 
 
-@pytest.mark.parametrize("body", [{}, {"files": 5}, {"files": [1, None]}])
-def test_nonsense_proves_nothing(tmp_path: Path, body: dict[str, Any]) -> None:
+NONSENSE = [
+    ({}, pytest.raises(DebuggerUnreachable)),
+    ({"files": 5}, pytest.raises(DebuggerUnreachable)),
+    ({"files": [1, None]}, nullcontext()),
+]
+
+
+@pytest.mark.parametrize(("body", "outcome"), NONSENSE)
+def test_nonsense_proves_nothing(
+    tmp_path: Path, body: dict[str, Any], outcome: AbstractContextManager[Any]
+) -> None:
     path = file_in(tmp_path, "score.py")
     entry = launch.entry(tmp_path, port=1, mappings=[Placement(tmp_path, PurePosixPath("/app"))])
 
@@ -149,11 +162,9 @@ def test_nonsense_proves_nothing(tmp_path: Path, body: dict[str, Any]) -> None:
         attached = {"attached": {"client": "x", "since": 1.0}}
         return attached if command == "devkit/status" else body
 
-    with (
-        runtime(answers) as port,
-        pytest.raises((DebuggerUnreachable, MappingNotProved)),
-    ):
-        proof.prove("127.0.0.1", port, entry=entry, root=tmp_path, files=[path], timeout_s=5)
+    with runtime(answers) as port, outcome:
+        found = proof.examine("127.0.0.1", port, entry=entry, root=tmp_path, files=[path])
+        assert not any(file.is_proved for file in found.files)
 
 
 def test_an_editor_that_attaches_in_between_is_left_alone(tmp_path: Path) -> None:
@@ -179,6 +190,6 @@ def test_an_editor_that_attaches_in_between_is_left_alone(tmp_path: Path) -> Non
 
     entry = launch.entry(tmp_path, port=1, mappings=[Placement(tmp_path, PurePosixPath("/app"))])
     with peer(serve) as port:
-        found = proof.prove("127.0.0.1", port, entry=entry, root=tmp_path, files=[path])
+        found = proof.examine("127.0.0.1", port, entry=entry, root=tmp_path, files=[path])
     assert found.beside == "Fast Editor"
     assert found.files[0].is_proved

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from devkit.errors import (
     NoService,
     OutOfMemory,
     RemoteDebugRefused,
+    SyncHalted,
     Unsupported,
 )
 from devkit.output import jsonable
@@ -157,6 +159,113 @@ def test_nothing_is_written_where_the_service_runs_on_the_workspaces_own_files(
     assert engine.boxes["iris-demo"].files == before
     with pytest.raises(Unsupported):
         service.shell()
+
+
+INSIDE = "/var/azureml-app/iris démo"
+
+
+def trashed(root: Path) -> list[dict[str, bytes]]:
+    """The files of each folder in the trash."""
+    return [
+        {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in folder.rglob("*")
+            if file.is_file() and file.name != "README-devkit.txt"
+        }
+        for folder in sorted((root / ".devkit" / "trash").glob("*"))
+    ]
+
+
+def test_a_file_edited_inside_is_kept_before_the_workspaces_own_takes_its_place(
+    opened: Open, engine: ServingEngine, root: Path, said: list[str]
+) -> None:
+    debugged(opened())
+    engine.edit("iris-demo", f"{INSIDE}/helper.py", b"# inside\n")
+    (root / "score.py").write_text(SCORE + "# edited\n")
+    debugged(opened())
+    assert trashed(root) == [{"helper.py": b"# inside\n"}]
+    assert any("iris-demo are kept in .devkit/trash/" in line for line in said)
+    assert engine.boxes["iris-demo"].files[PurePosixPath(INSIDE, "helper.py")] == HELPER.encode()
+
+
+def test_edits_in_the_workspace_alone_are_moved_without_a_long_look(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    for number in range(3):
+        (root / "helper.py").write_text(HELPER + f"# {number}\n")
+        debugged(opened())
+    assert "changes iris-demo" not in engine.calls
+    assert trashed(root) == []
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_edits_in_a_container_that_is_replaced_are_kept(
+    opened: Open, engine: ServingEngine, root: Path, said: list[str], is_stopped: bool
+) -> None:
+    debugged(opened())
+    (root / "helper.py").write_text(HELPER + "# pushed\n")
+    debugged(opened())
+    (root / "helper.py").write_text(HELPER + "# newer\n")
+    engine.edit("iris-demo", f"{INSIDE}/score.py", b"# inside\n")
+    if is_stopped:
+        opened().stop()
+    opened().run(BuildOptions(), StartOptions())
+    assert trashed(root) == [{"score.py": b"# inside\n"}]
+    (line,) = [line for line in said if line.startswith("Edits made in")]
+    assert line.endswith("-iris-demo: score.py")
+
+
+def test_edits_in_a_container_that_is_deleted_are_kept(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    engine.edit("iris-demo", f"{INSIDE}/notes.txt", b"mine\n")
+    session = opened()
+    done = session.delete(session.deletion(with_launch=True))
+    assert trashed(root) == [{"notes.txt": b"mine\n"}]
+    assert done.edits is not None
+    assert (done.edits / "notes.txt").read_bytes() == b"mine\n"
+    assert engine.boxes == {}
+
+
+def test_nothing_edited_nothing_kept(opened: Open, engine: ServingEngine, root: Path) -> None:
+    debugged(opened())
+    opened().run(BuildOptions(), StartOptions())
+    session = opened()
+    assert session.delete(session.deletion(with_launch=True)).edits is None
+    assert not (root / ".devkit" / "trash").exists()
+
+
+def test_a_container_whose_edits_cannot_be_kept_stays(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened())
+    engine.edit("iris-demo", f"{INSIDE}/score.py", b"# inside\n")
+    (root / ".devkit" / "trash").write_text("a file in its place")
+    before = engine.boxes["iris-demo"].container
+    session = opened()
+    with pytest.raises(SyncHalted):
+        session.delete(session.deletion(with_launch=True))
+    with pytest.raises(SyncHalted):
+        opened().run(BuildOptions(), StartOptions())
+    assert engine.boxes["iris-demo"].container == before
+    assert before.is_running
+
+
+def test_edits_go_to_the_workspace_here_when_the_services_own_is_gone(
+    opened: Open, engine: ServingEngine, root: Path, tmp_path: Path
+) -> None:
+    debugged(opened())
+    engine.edit("iris-demo", f"{INSIDE}/score.py", b"# inside\n")
+    shutil.rmtree(root)
+    (tmp_path / "other").mkdir()
+    given = {"service": Override("iris-demo", "--service")}
+    session = Session(load(tmp_path / "other", overrides=given, environ={}), progress=unheard)
+    session.delete(session.deletion(with_launch=False))
+    (kept,) = trashed(tmp_path / "other")
+    assert list(kept.values()) == [b"# inside\n"]
+    assert not root.exists()
 
 
 def test_another_requirement_makes_another_container(

@@ -1,0 +1,1 @@
+"""Every figure of devkit beside what one would do by hand, in one run: `python -m bench`."""

@@ -1,0 +1,277 @@
+"""Between steps: what was edited inside a container is found, and kept before that is lost.
+
+The container is not trusted: a file is taken under a name that was asked for, and only a regular
+one, up to a size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from devkit import contract, trash, written
+from devkit.engine import Container, Engine, FileChange, Placement, Progress
+from devkit.errors import ContainerMissing, SyncHalted
+from devkit.running import RunningService
+from devkit.trash import Edit, Saved
+
+MOST_BYTES_EACH = 50_000_000
+MOST_BYTES = 200_000_000
+
+_MODELS = contract.APP_ROOT / contract.MODELS_DIR
+# What editors, interpreters and devkit's own writes leave behind.
+_FLEETING = re.compile(
+    r"__pycache__|\.ipynb_checkpoints|\.(mypy|ruff|pytest)_cache|.*\.(pyc|pyo|tmp|part)"
+    r"|\..*\.sw[a-px]|.*~|\.#.*|#.*#|\.nfs.*"
+)
+# One request per file up to here; beyond, one for the folder that holds them all.
+_FEW = 4
+_BLOCK = 1 << 20
+# More than that takes longer than the engine's list of changes.
+_LOOKED_AT_BYTES = 64 * _BLOCK
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file in the container, its counterpart here, and its name in the trash."""
+
+    remote: PurePosixPath
+    local: Path
+    name: PurePosixPath
+
+
+def kept(
+    running: RunningService,
+    *,
+    elsewhere: Path,
+    note: Progress,
+    only: Collection[PurePosixPath] | None = None,
+) -> Saved | None:
+    """Save the edits in a service's container and say so; see `saved`.
+
+    `elsewhere` is the workspace that gets them when the service's own is not on this machine.
+    """
+    found = saved(
+        running.engine,
+        running.container,
+        mappings=running.mappings,
+        root=running.root if running.root.is_dir() else elsewhere,
+        only=only,
+    )
+    if found:
+        note(str(found))
+    return found
+
+
+def saved(
+    engine: Engine,
+    container: Container,
+    *,
+    mappings: Sequence[Placement],
+    root: Path,
+    only: Collection[PurePosixPath] | None = None,
+) -> Saved | None:
+    """Copy files that were edited in a container, running or not, to .devkit/trash.
+
+    Args:
+        engine: where it is.
+        container: its files are only read.
+        mappings: the source directory and the models; what lies elsewhere is none of ours.
+        root: the workspace.
+        only: these paths in the container, instead of all.
+
+    Returns:
+        None when nothing was edited, or only to what the workspace has too.
+
+    Raises:
+        SyncHalted: an edit is there and cannot be stored; the caller must not go on.
+    """
+    try:
+        if only is None and _is_known(engine, container, mappings, root):
+            return None
+        places = _places(engine.changes(container.id), mappings, root, only)
+        return trash.stored(_edits(engine, container, places, root), container, root)
+    except ContainerMissing:
+        return None
+    except OSError as error:
+        raise SyncHalted(
+            f"What was edited in the container {container.name} cannot be kept: {error}.",
+            hint=f"Make room in {root}, or correct its rights. To give the edits up: "
+            f"`docker rm --force {container.name}`",
+        ) from error
+
+
+def _is_known(
+    engine: Engine, container: Container, mappings: Sequence[Placement], root: Path
+) -> bool:
+    """Whether all files are what the workspace has or devkit wrote, as far as a short look shows.
+
+    It takes 0.05 s; the engine's own list of changes, 0.7 s and, on a busy machine, seconds.
+    """
+    ours = written.digests(root, container.id)
+    left = _LOOKED_AT_BYTES
+    try:
+        with _archive(engine.archive_out(container.id, contract.APP_ROOT)) as archive:
+            for member in archive:
+                left -= member.size
+                place = _place(contract.APP_ROOT.parent / member.name, mappings, root)
+                if left < 0 or (place and member.islnk()):
+                    return False
+                content = archive.extractfile(member) if place and member.isreg() else None
+                if place and content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+                    if not _is_ours_or_local(place, member.size, digest, ours):
+                        return False
+    except (FileNotFoundError, tarfile.TarError):
+        return False
+    return True
+
+
+def _is_ours_or_local(place: _Place, size: int, digest: str, ours: Mapping[str, str]) -> bool:
+    if digest == ours.get(str(place.remote)):
+        return True
+    local = place.local
+    return local.is_file() and local.stat().st_size == size and digest == _digest(local)
+
+
+def _places(
+    changes: Sequence[FileChange],
+    mappings: Sequence[Placement],
+    root: Path,
+    only: Collection[PurePosixPath] | None,
+) -> list[_Place]:
+    """Return the changed files that are ours, by their paths."""
+    folders = {parent for change in changes for parent in change.path.parents}
+    return [
+        place
+        for change in changes
+        if change.kind != "deleted" and change.path not in folders
+        if only is None or change.path in only
+        if (place := _place(change.path, mappings, root)) is not None
+    ]
+
+
+def _place(path: PurePosixPath, mappings: Iterable[Placement], root: Path) -> _Place | None:
+    """Return what a path in the container is here; None for what is none of ours."""
+    if ".." in path.parts or not path.is_relative_to(contract.APP_ROOT):
+        return None
+    # A model that was added inside has no mapping of its own.
+    for mapping in (*mappings, Placement(root / contract.MODELS_DIR, _MODELS)):
+        if path.is_relative_to(mapping.remote):
+            inner = path.relative_to(mapping.remote)
+            local = mapping.local / inner
+            if any(_FLEETING.fullmatch(part) for part in inner.parts):
+                return None
+            # What the workspace does not hold keeps the path that it has in the container.
+            is_inside = local.is_relative_to(root)
+            name = local.relative_to(root) if is_inside else path.relative_to(contract.APP_ROOT)
+            return _Place(path, local, PurePosixPath(name.as_posix()))
+    return None
+
+
+def _edits(
+    engine: Engine, container: Container, places: Sequence[_Place], root: Path
+) -> Iterator[Edit]:
+    """Yield what differs from the workspace and from what devkit itself wrote."""
+    if not places:
+        return
+    ours = written.digests(root, container.id)
+    by_path = {place.remote: place for place in places}
+    left = MOST_BYTES
+    for path, member, content in _files(engine, container.id, list(by_path)):
+        place = by_path[path]
+        if member is None or content is None:
+            yield Edit(place.name)
+            continue
+        edit = _compared(place, member, content, ours, min(left, MOST_BYTES_EACH))
+        if edit is not None:
+            left -= member.size if edit.content else 0
+            yield edit
+
+
+def _compared(
+    place: _Place, member: tarfile.TarInfo, content: IO[bytes], ours: Mapping[str, str], most: int
+) -> Edit | None:
+    is_small = member.size <= most
+    local_size = place.local.stat().st_size if place.local.is_file() else None
+    if not is_small and local_size != member.size:
+        return Edit(place.name)
+    buffer = SpooledTemporaryFile[bytes](max_size=_BLOCK)
+    digest = hashlib.sha256()
+    while block := content.read(_BLOCK):
+        digest.update(block)
+        if is_small:
+            buffer.write(block)
+    if _is_ours_or_local(place, member.size, digest.hexdigest(), ours):
+        buffer.close()
+        return None
+    return Edit(place.name, buffer if is_small else None, bool(member.mode & 0o111))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(
+    engine: Engine, container_id: str, paths: Sequence[PurePosixPath]
+) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo | None, IO[bytes] | None]]:
+    """Yield the regular files among `paths`, each with its content; without it, if unreadable."""
+    if len(paths) <= _FEW:
+        tops = {path: {path} for path in paths}
+    else:
+        tops = {PurePosixPath(os.path.commonpath(paths)): set(paths)}
+    for top, wanted in tops.items():
+        try:
+            with _archive(engine.archive_out(container_id, top)) as archive:
+                for member in archive:
+                    path = top.parent / member.name
+                    if path in wanted:
+                        wanted.discard(path)
+                        if member.isreg():
+                            yield path, member, archive.extractfile(member)
+                        elif member.islnk():
+                            # Of several names of one file, only the first has the content.
+                            yield from _files(engine, container_id, [path])
+                    if not wanted:
+                        break
+        except (FileNotFoundError, tarfile.TarError):
+            pass  # what was not read is told below
+        yield from ((path, None, None) for path in sorted(wanted))
+
+
+@contextmanager
+def _archive(chunks: Iterator[bytes]) -> Iterator[tarfile.TarFile]:
+    with (
+        closing(_Chunks(chunks)) as stream,
+        tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK) as archive,
+    ):
+        yield archive
+
+
+class _Chunks(io.RawIOBase):
+    """An iterator of bytes, to be read as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._pending = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._pending) < size and (chunk := next(self._chunks, b"")):
+            self._pending += chunk
+        taken, self._pending = self._pending[:size], self._pending[size:]
+        return taken
+
+    def close(self) -> None:
+        let_go: Callable[[], None] = getattr(self._chunks, "close", lambda: None)
+        let_go()
+        super().close()
