@@ -234,3 +234,21 @@ def test_following_ends_with_a_word_when_the_agent_ends(engine: AgentEngine, loc
     )
     (line,) = said
     assert line.startswith("Saved files do not reach the container any more: The stream")
+
+
+def test_what_was_saved_while_nobody_followed_is_caught_up_but_not_over_an_edit_inside(
+    remote: Remote, engine: AgentEngine, local: Path
+) -> None:
+    (local / "other.py").write_text("one")
+    (engine.root / "iris").mkdir()
+    for name in ("score.py", "other.py"):
+        (engine.root / "iris" / name).write_text("one")
+    written = {
+        str(PLACE / name): hashlib.sha256(b"one").hexdigest() for name in ("score.py", "other.py")
+    }
+    (engine.root / "iris/other.py").write_text("edited inside")
+    (local / "score.py").write_text("two")
+    (local / "other.py").write_text("two")
+    Push(remote, Source(local), unheard).catch_up(written)
+    assert inside(engine, "score.py") == "two"
+    assert inside(engine, "other.py") == "edited inside"
