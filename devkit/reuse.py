@@ -55,12 +55,18 @@ def has_options(workspace: Workspace) -> bool:
 def remembered_options(
     workspace: Workspace, container: Container
 ) -> tuple[Workspace, dict[str, Any]]:
-    """Return the workspace with the options of a container, and its start options."""
-    said = json.loads(container.labels.get(LABEL_OPTIONS, "{}"))
+    """Return the workspace with the options of a container, and its start options.
+
+    Labels that another version of devkit wrote, or somebody else, say nothing.
+    """
     origin = f"{_FROM_CONTAINER} {container.name}"
-    # It may have been named with --service, and found as the one of this workspace.
-    values = {"service": container.labels[contract.LABEL_SERVICE], **said.get("config", {})}
-    return overridden(workspace, values, origin), said.get("start", {})
+    try:
+        said = json.loads(container.labels.get(LABEL_OPTIONS, "{}"))
+        # It may have been named with --service, and found as the one of this workspace.
+        values = {"service": container.labels[contract.LABEL_SERVICE], **said.get("config", {})}
+        return overridden(workspace, values, origin), dict(said.get("start", {}))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return workspace, {}
 
 
 def labels(

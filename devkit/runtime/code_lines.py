@@ -6,7 +6,7 @@ import dis
 import hashlib
 import os
 from types import CodeType
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from .failure import is_below
 
@@ -28,13 +28,11 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
     if not is_below(path, roots):
         return missing
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_SOURCE)
+        digest, content = _read(path)
     except OSError:
         return missing
-    digest = hashlib.sha256(content).hexdigest()
     try:
-        possible = executable(content, path)
+        possible = executable(content, path) if lines else set()
     except (SyntaxError, ValueError) as error:
         return {
             "path": path,
@@ -56,6 +54,16 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
         "sha256": digest,
         "breakpoints": checked,
     }
+
+
+def _read(path: str) -> Tuple[str, bytes]:
+    """Digest of the whole file, and as much of it as a source may have."""
+    digest, first = hashlib.sha256(), b""
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(MAX_SOURCE), b""):
+            digest.update(block)
+            first = first or block
+    return digest.hexdigest(), first
 
 
 def _unverified(lines: List[int], message: str) -> List[Dict[str, Any]]:

@@ -238,7 +238,7 @@ class Editor:
             sent = [
                 item.send(command, arguments) for item in self._session.fleet.attached_processes
             ]
-            self._answer_later(request, self._whole(*sent[:1]))
+            self._answer_later(request, _first(sent))
         elif command == "threads":
             self._answer_later(request, self._threads())
         else:
@@ -266,14 +266,11 @@ class Editor:
             self._refuse(request, str(error) or "The process ended.")
 
     @staticmethod
-    async def _whole(*sent: Awaitable[Message]) -> Message:
-        """The body of the first answer; {} when nobody was asked."""
-        for awaited in sent:
-            response = await awaited
-            if not response.get("success"):
-                raise Refused(str(response.get("message")))
-            return response.get("body") or {}
-        return {}
+    async def _whole(sent: Awaitable[Message]) -> Message:
+        response = await sent
+        if not response.get("success"):
+            raise Refused(str(response.get("message")))
+        return response.get("body") or {}
 
     async def _translated(self, item: Debuggee, command: str, sent: Awaitable[Message]) -> Message:
         body = await self._whole(sent)
@@ -292,6 +289,14 @@ def _is_known(key: str, value: object) -> bool:
     if key in ("clientID", "clientName", "locale", "pathFormat"):
         return isinstance(value, str)
     return (key.startswith("supports") or key.endswith("StartAt1")) and isinstance(value, bool)
+
+
+async def _first(sent: Sequence[Awaitable[Message]]) -> Message:
+    """The body of the first answer; {} when nobody is there, for the next one is told the same."""
+    for answer in await asyncio.gather(*sent, return_exceptions=True):
+        if isinstance(answer, dict):
+            return answer.get("body") or {}
+    return {}
 
 
 async def _merged(asked: Sequence[Awaitable[Message]]) -> Message:

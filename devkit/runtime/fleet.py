@@ -205,19 +205,19 @@ class Fleet:
 
     def _send_to(self, item: Debuggee, source: Source) -> asyncio.Future[Message]:
         sent = item.send("setBreakpoints", source.arguments)
-        return asyncio.ensure_future(self._learn_ids(item, source.ids, sent))
+        return asyncio.ensure_future(self._learn_ids(item, source, sent))
 
     async def _learn_ids(
-        self, item: Debuggee, ids: List[int], sent: asyncio.Future[Message]
+        self, item: Debuggee, source: Source, sent: asyncio.Future[Message]
     ) -> Message:
         """The answer with the ids that the editor knows."""
         try:
             response = await sent
         except Gone:
-            response = {}
+            response, source.is_unanswered = {}, True
         body = response.get("body") or {}
-        answers = body.get("breakpoints") or [{"verified": False} for _ in ids]
-        for known, answer in zip(ids, answers):
+        answers = body.get("breakpoints") or [{"verified": False} for _ in source.ids]
+        for known, answer in zip(source.ids, answers):
             if "id" in answer:
                 item.breakpoint_ids[answer["id"]] = known
             answer["id"] = known

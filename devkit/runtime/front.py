@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_passed_on(self, lease: Lease, body: bytes) -> bool:
         """Have the worker answer; False when a reload ended it before."""
         try:
-            response, connection = self._exchange(lease, body)
+            response, answer, connection = self._exchange(lease, body)
         except WorkerGone:
             lease.is_gone = True
             if lease.ended_as == outcome.REPLACED:
@@ -164,26 +164,26 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         try:
             failure = _failure(response.getheader(HEADER))
-            if lease.ended_as is not None:
+            if lease.ended_as == outcome.TIMED_OUT:
                 self._fail(*_ended(lease, self.settings))
             elif failure is not None:
-                response.read()
                 # It ends itself after this answer, as under gunicorn.
                 lease.is_gone = lease.is_gone or failure["type"] == "SystemExit"
                 message = "{}: {}".format(failure["type"], failure["message"])
                 self._fail(outcome.RAISED, message, failure)
             else:
-                self._relay(response)
+                self._relay(response, answer)
         finally:
             connection.close()
         return True
 
     def _exchange(
         self, lease: Lease, body: bytes
-    ) -> Tuple[http.client.HTTPResponse, socket.socket]:
-        """Hand the request to the worker and wait for the head of its answer, however long.
+    ) -> Tuple[http.client.HTTPResponse, Optional[bytes], socket.socket]:
+        """Hand the request to the worker and wait for its answer, however long.
 
-        The supervisor keeps the time: it knows which seconds a breakpoint took.
+        The supervisor keeps the time: it knows which seconds a breakpoint took. A body of known
+        length is read here too, so that a worker that ends in the middle of it has not answered.
         """
         connection = socket.socket()
         try:
@@ -191,10 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
             connection.sendall(self._request_head(len(body)) + body)
             response = http.client.HTTPResponse(connection, method=self.command)
             response.begin()
+            is_whole = response.length is not None
+            return response, response.read() if is_whole else None, connection
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise WorkerGone from error
-        return response, connection
 
     def _request_head(self, length: int) -> bytes:
         lines = ["{} {} HTTP/1.1".format(self.command, self.path)]
@@ -204,23 +205,19 @@ class _Handler(BaseHTTPRequestHandler):
         lines += ["Content-Length: {}".format(length), "Connection: close", "", ""]
         return "\r\n".join(lines).encode("latin-1", "replace")
 
-    def _relay(self, response: http.client.HTTPResponse) -> None:
+    def _relay(self, response: http.client.HTTPResponse, body: Optional[bytes]) -> None:
         headers = [
             (name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP
         ]
-        has_length = response.getheader("Content-Length") is not None
-        if has_length or self.command == "HEAD" or response.status in (204, 304):
-            self._send(response.status, headers, response.read())
+        if body is not None:
+            self._send(response.status, headers, body)
             return
         chunked = self.request_version == "HTTP/1.1"
         extra = [("Transfer-Encoding", "chunked")] if chunked else [("Connection", "close")]
         self._head(response.status, headers + extra)
         while True:
             data = response.read1(BLOCK)
-            if chunked:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            else:
-                self.wfile.write(data)
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
             if not data:
                 break
 

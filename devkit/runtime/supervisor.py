@@ -73,6 +73,7 @@ class Supervisor:
         self._load_is_due = True
         self._standby_is_due = False
         self._deaths: List[float] = []
+        self._zygote_deaths: List[float] = []
         self._is_unsure = False
         self._patching: Set[int] = set()
         self._changed_at = time.monotonic()
@@ -168,12 +169,22 @@ class Supervisor:
         self._zygote_is_up = False
         status = self._zygote.process.wait()
         say("the zygote ended ({}); starting another".format(processes.exit_text(status)))
-        self._preload = [name for name in self._preload if name not in self._not_preloaded]
+        self._note_zygote_death()
         for worker in list(self._workers.values()):
             if worker.state in ("forked", "standby") or not worker.pid:
                 worker.kill()
                 self._forget(worker)
         asyncio.get_event_loop().call_later(0.2, self._start_zygote)
+
+    def _note_zygote_death(self) -> None:
+        """Leave out modules that harm it; all of them when it dies again and again."""
+        now = time.monotonic()
+        recent = [when for when in self._zygote_deaths if now - when < CRASH_WINDOW_S]
+        self._zygote_deaths = [*recent, now]
+        if len(self._zygote_deaths) >= CRASHES and self._preload:
+            say("nothing is preloaded any more: reloads take the time of the imports")
+            self._not_preloaded.update(self._preload)
+        self._preload = [name for name in self._preload if name not in self._not_preloaded]
 
     # Workers.
 
@@ -304,8 +315,13 @@ class Supervisor:
 
     def _on_exit(self, pid: int, status: int) -> None:
         worker = next((item for item in self._workers.values() if item.pid == pid), None)
-        if worker is None:
+        if worker is not None:
+            self._on_ended(worker, status)
+
+    def _on_ended(self, worker: Worker, status: int) -> None:
+        if worker.slot not in self._workers:
             return
+        pid = worker.pid
         worker.has_ended = True
         self._forget(worker)
         if worker.is_ended_by_us:
@@ -321,7 +337,7 @@ class Supervisor:
     def _on_worker_silent(self, worker: Worker) -> None:
         """Its channel is closed: the zygote tells how it ended, unless that is gone too."""
         loop = asyncio.get_event_loop()
-        loop.call_later(REPORT_S, lambda: self._on_exit(worker.pid, -signal.SIGKILL))
+        loop.call_later(REPORT_S, self._on_ended, worker, -signal.SIGKILL)
 
     def _replace_dead(self, worker: Worker) -> None:
         if worker.generation == self._generation and not self._active:

@@ -200,14 +200,14 @@ class Watch:
 
     def _look(self, path: str) -> Tuple[Signature, Optional[str]]:
         """The file's signature and a digest of its content; a missing file has neither."""
+        signature = _signature(path)
+        if signature is None or signature[1] > HASHED_BYTES:
+            return signature, repr(signature)
         try:
-            signature = _signature(path)
-            if signature is None or signature[1] > HASHED_BYTES:
-                return signature, repr(signature)
             with open(path, "rb") as file:
                 content = file.read()
-        except OSError:
-            return None, None
+        except OSError:  # a folder now, or not for us to read: loading it tells why
+            return signature, None
         if path.endswith(".py"):
             self._texts[path] = content
         return signature, hashlib.sha256(content).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -172,13 +173,14 @@ def _settled(events: Saved) -> set[Path]:
         return saved
 
 
+# Linux tells the end of a write; elsewhere a modification has to do.
+_EVENTS = {"created", "closed", "moved"} | (set() if sys.platform == "linux" else {"modified"})
+
+
 class _Handler(FileSystemEventHandler):
     def __init__(self, events: Saved) -> None:
         self._events = events
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if (
-            event.event_type in ("created", "modified", "closed", "moved")
-            and not event.is_directory
-        ):
+        if event.event_type in _EVENTS and not event.is_directory:
             self._events.put(Path(str(event.dest_path or event.src_path)))

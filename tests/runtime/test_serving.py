@@ -419,3 +419,29 @@ def test_stopping_lets_a_request_under_way_finish(start: Start) -> None:
     until(lambda: _busy(service))
     os.kill(service.pid, signal.SIGTERM)
     assert request.reply().status == 200
+
+
+def test_a_folder_in_the_place_of_a_helper_is_told_and_heals(service: Service) -> None:
+    path = Path(service.remote_source, "helper.py")
+    path.unlink()
+    path.mkdir()
+    assert service.settled(generation=2)["state"] == "failed"
+    assert service.request().status == 503
+    path.rmdir()
+    path.write_text(HELPER)
+    assert service.settled(generation=3)["state"] == "ready"
+    assert service.request().status == 200
+
+
+def test_an_answer_that_breaks_off_is_no_answer(start: Start) -> None:
+    script = ECHO.replace(
+        'return Response((b"part %d;" % n for n in range(3)), mimetype="text/plain")',
+        "import os\n"
+        "        def parts():\n"
+        "            yield b'half'\n"
+        "            os._exit(1)\n"
+        '        return Response(parts(), headers={"Content-Length": "100"})',
+    )
+    service = start(files={"score.py": script})
+    assert service.request(path="/score?stream=1").status == 502
+    assert service.request().status == 201
