@@ -86,14 +86,6 @@ class RuntimeSection(_Section):
     reload: Literal["process", "hot", "off"] = "process"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     scoring_timeout_ms: Annotated[int, Field(ge=1)] = 60_000
-    record: Annotated[int, Field(ge=0)] | Literal["off"] = 20
-
-
-class SyncSection(_Section):
-    """How workspace and container are kept in step."""
-
-    mode: Literal["two-way", "push", "pull", "mirror"] = "two-way"
-    ignore: tuple[str, ...] = ()
 
 
 class DebugSection(_Section):
@@ -116,7 +108,6 @@ class Config(_Section):
     ports: PortsSection = PortsSection()
     run: RunSection = RunSection()
     runtime: RuntimeSection = RuntimeSection()
-    sync: SyncSection = SyncSection()
     debug: DebugSection = DebugSection()
 
 

@@ -146,14 +146,14 @@ def test_variables_from_several_places_come_together(root: Path) -> None:
 
 
 def test_lists_can_stand_in_a_variable(root: Path) -> None:
-    environ = {"DEVKIT_IMAGE_APT": "libgomp1, curl", "DEVKIT_SYNC_IGNORE": '["*.tmp"]'}
+    environ = {"DEVKIT_IMAGE_APT": "libgomp1, curl", "DEVKIT_BUILD_SECRETS": '["id=x"]'}
     config = loaded(root, environ=environ).config
     assert config.image.apt == ("libgomp1", "curl")
-    assert config.sync.ignore == ("*.tmp",)
+    assert config.build.secrets == ("id=x",)
 
 
 def test_off_is_a_word_and_not_a_boolean(root: Path) -> None:
-    assert loaded(root, "runtime: {reload: off, record: off}\n").config.runtime.reload == "off"
+    assert loaded(root, "runtime: {reload: off}\n").config.runtime.reload == "off"
 
 
 def test_keys_with_nothing_after_them_say_nothing(root: Path) -> None:
