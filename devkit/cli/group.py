@@ -117,14 +117,19 @@ class Group(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+# Said for each command: click keeps a command's help option from the first context that it gets.
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
 def command(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Command]:
     """Make a `Command` of a function."""
-    return click.command(name, cls=Command, examples=examples, **attributes)
+    return click.command(name, cls=Command, examples=examples, context_settings=HELP, **attributes)
 
 
 def group(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Group]:
     """Make a `Group` of a function."""
-    return click.group(name, cls=Group, examples=examples, **attributes)
+    settings = {**HELP, **attributes.pop("context_settings", {})}
+    return click.group(name, cls=Group, examples=examples, context_settings=settings, **attributes)
 
 
 def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
