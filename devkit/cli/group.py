@@ -123,13 +123,14 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 def command(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Command]:
     """Make a `Command` of a function."""
-    return click.command(name, cls=Command, examples=examples, context_settings=HELP, **attributes)
+    attributes["context_settings"] = {**HELP, **attributes.get("context_settings", {})}
+    return click.command(name, cls=Command, examples=examples, **attributes)
 
 
 def group(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Group]:
     """Make a `Group` of a function."""
-    settings = {**HELP, **attributes.pop("context_settings", {})}
-    return click.group(name, cls=Group, examples=examples, context_settings=settings, **attributes)
+    attributes["context_settings"] = {**HELP, **attributes.get("context_settings", {})}
+    return click.group(name, cls=Group, examples=examples, **attributes)
 
 
 def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
