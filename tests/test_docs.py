@@ -38,7 +38,7 @@ DEVKIT_LINES = [line for line in LINES if line.startswith("devkit ") and line no
 
 def commands(group: click.Group, prefix: str = "devkit") -> Iterator[tuple[str, click.Command]]:
     """Every command of the real tree, with the words that reach it."""
-    ctx = click.Context(group)
+    ctx = click.Context(group, **cli.context_settings)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         assert command is not None
@@ -54,7 +54,7 @@ def parsed(line: str) -> click.Context:
     if words == ["--version"]:
         words = ["version"]
     command: click.Command = cli
-    context = click.Context(cli, obj=App(out=Output(as_json=True)))
+    context = click.Context(cli, obj=App(out=Output(as_json=True)), **cli.context_settings)
     name: str | None = "devkit"
     while True:
         context = command.make_context(name, words, parent=context)
@@ -87,7 +87,7 @@ def test_every_command_is_in_the_readme(path: str) -> None:
     ("path", "command"), [pytest.param(*found, id=found[0]) for found in commands(cli)]
 )
 def test_every_command_has_a_help_text_with_an_example(path: str, command: click.Command) -> None:
-    text = command.get_help(click.Context(command, info_name=path))
+    text = command.get_help(click.Context(command, info_name=path, **cli.context_settings))
     assert "Example" in text
     assert path in text.partition("Example")[2]
 

@@ -35,7 +35,7 @@ _COMMANDS = {
     commands_in=_COMMANDS,
     params=[*global_options(), version_option()],
     epilog=EXIT_CODES,
-    context_settings={"auto_envvar_prefix": "DEVKIT"},
+    context_settings={"auto_envvar_prefix": "DEVKIT", "help_option_names": ["-h", "--help"]},
     examples=["devkit debug     in a folder with a score.py; then press F5 in VS Code"],
 )
 def cli() -> None:

@@ -117,19 +117,13 @@ class Group(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-# Said for each command: click keeps a command's help option from the first context that it gets.
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
 def command(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Command]:
     """Make a `Command` of a function."""
-    attributes["context_settings"] = {**HELP, **attributes.get("context_settings", {})}
     return click.command(name, cls=Command, examples=examples, **attributes)
 
 
 def group(name: str, *, examples: Sequence[str], **attributes: Any) -> Callable[[F], Group]:
     """Make a `Group` of a function."""
-    attributes["context_settings"] = {**HELP, **attributes.get("context_settings", {})}
     return click.group(name, cls=Group, examples=examples, **attributes)
 
 

@@ -66,8 +66,8 @@ class Pool:
         """
         waited, before = 0.0, time.monotonic()
         with self._changed:
-            while not self._may_take():
-                if not self._is_held:
+            while self.phase == "stopping" or not self._may_take():
+                if not self._is_held or self.phase == "stopping":
                     self._refuse_if_failed()
                 if waited >= self._queue_timeout_s:
                     raise Unavailable(*self._too_long())

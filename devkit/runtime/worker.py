@@ -107,6 +107,9 @@ class _Worker:
     def _connect(self, port: int, token: str) -> None:
         error = self._debugger.connect(port, token)
         self._tell({"is": "undebuggable", "error": error} if error else {"is": "traced"})
+        if error is None:
+            # At its end pydevd on Python 3.13 would meet it once more, as a "Dummy" of the user's.
+            threading.Event().wait()
 
     def _patch(self, files: List[str]) -> bool:
         return self._scoring is not None and app.hot_reload(self._scoring.run, files)

@@ -74,7 +74,8 @@ def devkit(root: Path, engine: ServingEngine) -> Type:
 
 
 def commands(group: click.Group, path: str = "devkit") -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(group)
+    # click keeps a command's help option from the first context that it gets.
+    context = click.Context(group, **cli.context_settings)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None, name
