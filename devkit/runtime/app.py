@@ -22,6 +22,10 @@ from .settings import Settings
 
 WsgiApp = Callable[..., Any]
 
+# A header line holds 64 KiB; base64 takes a third more than the text.
+MAX_ENCODED = 45000
+DRAIN_S = 5.0
+
 
 def load(settings: Settings) -> Scoring:
     """Load the entry script, run init(), and return what answers requests.
@@ -64,7 +68,12 @@ class Scoring:
     def encoded(self, error: BaseException) -> str:
         """`error` as the value of failure.HEADER."""
         described = failure.described(error, self._roots)
-        return base64.b64encode(json.dumps(described).encode("utf-8")).decode("ascii")
+        while True:
+            text = json.dumps(described, ensure_ascii=False).encode("utf-8", "replace")
+            if len(text) < MAX_ENCODED or not described["traceback"]:
+                return base64.b64encode(text[:MAX_ENCODED]).decode("ascii")
+            described["traceback"] = failure.cut(described["traceback"])
+            described["message"] = failure.cut(described["message"])
 
 
 class Server:
@@ -97,6 +106,7 @@ class Server:
             self._refuse(connection, error)
         finally:
             finish()
+            _drained(connection)
             connection.close()
         return ended
 
@@ -109,6 +119,15 @@ class Server:
         head = head.format(failure.HEADER, self._scoring.encoded(error))
         with contextlib.suppress(OSError):  # the front gave the request up
             connection.sendall(head.encode("ascii"))
+
+
+def _drained(connection: socket.socket) -> None:
+    """Take what the front still sends: closed before, it would never read the answer."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(DRAIN_S)
+        while connection.recv(1 << 20):
+            pass
 
 
 class _ServerHandler(ServerHandler):

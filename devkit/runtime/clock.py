@@ -50,3 +50,4 @@ class Clock:
             lease.signalled_at = None
             say("worker {} did not stop at its time limit: killed".format(lease.pid))
             send_signal(lease.pid, signal.SIGKILL)
+            lease.cut()

@@ -10,7 +10,8 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from .failure import is_below
 
-MAX_SOURCE = 16 * 1024 * 1024
+# Compiling holds the interpreter, and with it the debugger.
+MAX_SOURCE = 1024 * 1024
 
 
 def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any]:
@@ -25,7 +26,7 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
         "sha256": None,
         "breakpoints": _unverified(lines, "no such file"),
     }
-    if not is_below(path, roots):
+    if not is_below(path, roots) or not os.path.isfile(path):
         return missing
     try:
         digest, content = _read(path)
@@ -33,7 +34,7 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
         return missing
     try:
         possible = executable(content, path) if lines else set()
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {
             "path": path,
             "exists": True,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Question = Callable[[Message], Awaitable[Message]]
 
 # A client that says nothing for this long before it says what it is.
-FIRST_MESSAGE_S = 30.0
+FIRST_MESSAGE_S = 10.0
 # Before attach, messages are small; afterwards a client is trusted with evaluate.
 MAX_UNKNOWN_BODY = 1024 * 1024
 # A client that does not read.
@@ -232,6 +232,7 @@ class Editor:
         if self._child is not None:
             self._answer_later(request, self._whole(self._child.send(command, arguments)))
         elif command == "setBreakpoints":
+            _check_breakpoints(arguments)
             self._answer_later(request, self._session.fleet.set_breakpoints(arguments))
         elif command in BROADCAST:
             self.filters[command] = arguments
@@ -262,7 +263,13 @@ class Editor:
     async def _answer(self, request: Message, answer: Awaitable[Message]) -> None:
         try:
             self._respond(request, await answer)
-        except (Gone, Refused) as error:
+        except Gone:
+            if request.get("command") == "continue":
+                # It did, to its end: debugpy's adapter answers so too.
+                self._respond(request, {"allThreadsContinued": True})
+            else:
+                self._refuse(request, "The process ended.")
+        except Refused as error:
             self._refuse(request, str(error) or "The process ended.")
 
     @staticmethod
@@ -282,6 +289,17 @@ class Editor:
         serving = self._session.fleet.serving_processes
         asked = [self._translated(item, "threads", item.send("threads", {})) for item in serving]
         return _merged(asked)
+
+
+def _check_breakpoints(arguments: Message) -> None:
+    """Refuse what debugpy would never answer."""
+    source, breakpoints = arguments.get("source"), arguments.get("breakpoints") or []
+    is_file = isinstance(source, dict) and isinstance(source.get("path"), str)
+    is_list = isinstance(breakpoints, list) and all(
+        isinstance(item, dict) and type(item.get("line")) is int for item in breakpoints
+    )
+    if not is_file or not is_list:
+        raise NotPossible("setBreakpoints takes a source with a path, and lines as numbers.")
 
 
 def _is_known(key: str, value: object) -> bool:

@@ -81,5 +81,10 @@ def is_below(path: str, roots: Sequence[str]) -> bool:
     return any(path.startswith(root + os.sep) for root in roots)
 
 
+def cut(text: str) -> str:
+    """Half of a text, its start and its end; nothing of a short one."""
+    return _cut(text, len(text) // 2) if len(text) > 200 else ""
+
+
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit // 2] + "\n[...]\n" + text[-limit // 2 :]

@@ -270,8 +270,9 @@ class Fleet:
             if editor.is_configured:
                 sent = [self._send_to(item, source) for source in self._breakpoints.all()]
                 filters = [item.send(command, given) for command, given in editor.filters.items()]
-                await asyncio.gather(*sent, *filters)
-                self._answer_late(sent)
+                # A request that debugpy does not answer must not keep the process from serving.
+                await asyncio.wait([*sent, *filters], timeout=TRACED_S) if sent or filters else None
+                self._answer_late([answer for answer in sent if answer.done()])
                 await self._configure(item)
 
     def _answer_late(self, sent: List[asyncio.Future[Message]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import http.client
 import json
 import socket
@@ -120,9 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         """The whole body: a worker is not held while a slow client sends."""
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+        lengths = self.headers.get_all("Content-Length", [])
+        coding = self.headers.get("Transfer-Encoding", "").strip().lower()
+        # Two ways to say where the body ends let a proxy and us disagree (RFC 9112 6.3).
+        if (coding and lengths) or coding not in ("", "chunked") or len(set(lengths)) > 1:
+            raise BadBody(400, "It is not clear where the body ends.")
+        if coding:
             return b"".join(self._chunks())
-        text = self.headers.get("Content-Length", "0").strip()
+        text = (lengths or ["0"])[0].strip()
         if not text.isdigit() or len(text) > 12:
             raise BadBody(400, "Content-Length is not a number.")
         if int(text) > MAX_BODY:
@@ -136,12 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
         total = 0
         while True:
             size_text = self.rfile.readline(128).split(b";")[0].strip()
-            try:
-                size = int(size_text, 16)
-            except ValueError:
-                raise BadBody(400, "The chunked body is malformed.") from None
+            if not size_text or size_text.strip(b"0123456789abcdefABCDEF"):
+                raise BadBody(400, "The chunked body is malformed.")
+            size = int(size_text, 16)
             total += size
-            if size < 0 or total > MAX_BODY:
+            if total > MAX_BODY:
                 raise BadBody(413, "The body is larger than {} bytes.".format(MAX_BODY))
             if size == 0:
                 while self.rfile.readline(65537) not in (b"\r\n", b"\n", b""):
@@ -160,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             lease.is_gone = True
             if lease.ended_as == outcome.REPLACED:
                 return False
+            self.pool.lost(lease.pid)
             self._fail(*_ended(lease, self.settings))
             return True
         try:
@@ -185,10 +191,12 @@ class _Handler(BaseHTTPRequestHandler):
         The supervisor keeps the time: it knows which seconds a breakpoint took. A body of known
         length is read here too, so that a worker that ends in the middle of it has not answered.
         """
-        connection = socket.socket()
+        connection = lease.connection = socket.socket()
         try:
             connection.connect(("127.0.0.1", lease.port))
-            connection.sendall(self._request_head(len(body)) + body)
+            # A worker that does not read on may have answered all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(self._request_head(len(body)) + body)
             response = http.client.HTTPResponse(connection, method=self.command)
             response.begin()
             is_whole = response.length is not None

@@ -21,7 +21,8 @@ class Opened:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = roots
         self.paths: Set[str] = set()
-        self._original = builtins.open
+        self._original: Any = builtins.open
+        self._ours: Any = None
 
     def start(self) -> None:
         """Begin to record."""
@@ -33,11 +34,12 @@ class Opened:
                 note(file)
             return result
 
-        builtins.open = io.open = open
+        self._ours = builtins.open = io.open = open
 
     def stop(self) -> None:
         """Put `open` back."""
-        builtins.open = io.open = self._original
+        if builtins.open is self._ours:  # else the user's own code has replaced it meanwhile
+            builtins.open = io.open = self._original
 
     def _note(self, file: Any) -> None:
         try:

@@ -5,6 +5,8 @@ HTTP threads call acquire and release; everything else is the supervisor's.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from typing import Callable, Dict, List, Optional, Tuple
@@ -38,7 +40,14 @@ class Lease:
         self.active_s = 0.0
         self.ended_as: Optional[str] = None
         self.is_gone = False
+        self.connection: Optional[socket.socket] = None
         self.signalled_at: Optional[float] = None
+
+    def cut(self) -> None:
+        """Wake who waits for the answer: a child of the worker may hold its end open."""
+        if self.connection is not None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class Pool:
@@ -55,6 +64,8 @@ class Pool:
         self.failure: Optional[Failure] = None
         # Set by the supervisor; when it says True, a call of hold(False) follows.
         self.is_stale: Callable[[], bool] = lambda: False
+        # Set by the supervisor; told the worker that broke off an exchange.
+        self.lost: Callable[[int], None] = lambda _pid: None
 
     def acquire(self) -> Lease:
         """Wait for a free worker.
@@ -85,7 +96,8 @@ class Pool:
 
         A request sent right after a save may be here before the event of the save.
         """
-        if self._free and not self._is_held and self.is_stale():
+        is_deciding = bool(self._free) or self.phase in ("failed", "crash_loop")
+        if is_deciding and not self._is_held and self.is_stale():
             self._is_held = True
         return bool(self._free) and not self._is_held
 
@@ -112,6 +124,7 @@ class Pool:
             if lease is not None:
                 lease.is_gone = True
                 lease.ended_as = lease.ended_as or ended_as
+                lease.cut()
 
     def leases(self) -> List[Lease]:
         """The requests under way."""

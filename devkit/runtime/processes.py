@@ -108,7 +108,15 @@ class Worker:
         self.is_ended_by_us = True
         self.state = "retired"
         if self.pid and not self.has_ended:
-            send_signal(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.end_children()
+
+    def end_children(self) -> None:
+        """End what the user's code started in the worker's group."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 def send_signal(pid: int, number: int) -> None:

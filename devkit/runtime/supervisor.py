@@ -83,7 +83,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Serve until told to stop; return the exit code."""
-        loop = asyncio.get_event_loop()
+        loop = self._loop = asyncio.get_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         if not os.path.isdir(self._settings.root):
@@ -100,6 +100,7 @@ class Supervisor:
             self._watch.start()
             self._watch.follow([self._settings.entry_path])
             self._pool.is_stale = self._watch.is_stale
+        self._pool.lost = self._note_lost_exchange
         self._start_zygote()
         say(
             "scoring on {}:{}, debugger {}".format(
@@ -167,6 +168,7 @@ class Supervisor:
         if self._stop.is_set() or self._zygote is None:
             return
         self._zygote_is_up = False
+        self._zygote.process.kill()
         status = self._zygote.process.wait()
         say("the zygote ended ({}); starting another".format(processes.exit_text(status)))
         self._note_zygote_death()
@@ -242,7 +244,7 @@ class Supervisor:
             self._enter("init")
 
     def _on_worker(self, worker: Worker, message: Message) -> None:
-        if worker.slot in self._workers:
+        if worker.slot in self._workers and not worker.is_ended_by_us:
             handlers = {
                 "standby": self._on_standby,
                 "ready": self._on_ready,
@@ -323,6 +325,7 @@ class Supervisor:
             return
         pid = worker.pid
         worker.has_ended = True
+        worker.end_children()
         self._forget(worker)
         if worker.is_ended_by_us:
             self._pool.remove(pid, outcome.REPLACED)
@@ -339,6 +342,20 @@ class Supervisor:
         loop = asyncio.get_event_loop()
         loop.call_later(REPORT_S, self._on_ended, worker, -signal.SIGKILL)
 
+    def _note_lost_exchange(self, pid: int) -> None:
+        self._loop.call_soon_threadsafe(self._on_exchange_lost, pid)
+
+    def _on_exchange_lost(self, pid: int) -> None:
+        """A request got no answer: if the worker did not end, it is of no use any more."""
+        loop = asyncio.get_event_loop()
+        loop.call_later(REPORT_S, self._end_useless, pid)
+
+    def _end_useless(self, pid: int) -> None:
+        for worker in self._workers.values():
+            if worker.pid == pid and worker.state == "ready":
+                say("worker {} broke off an answer: replaced".format(pid))
+                processes.send_signal(pid, signal.SIGKILL)
+
     def _replace_dead(self, worker: Worker) -> None:
         if worker.generation == self._generation and not self._active:
             self._changed_at = time.monotonic()
@@ -346,6 +363,11 @@ class Supervisor:
             self._enter("reloading")
 
     def _on_early_death(self, worker: Worker, status: int) -> None:
+        if worker.state != "loading" and self._active:
+            say("a standby ended: {}".format(processes.exit_text(status)))
+            self._standby_is_due = False
+            asyncio.get_event_loop().call_later(1.0, self._on_standby_due)
+            return
         now = time.monotonic()
         self._deaths = [when for when in self._deaths if now - when < CRASH_WINDOW_S] + [now]
         text = (
@@ -364,7 +386,9 @@ class Supervisor:
 
     def _forget(self, worker: Worker) -> None:
         self._workers.pop(worker.slot, None)
-        self._patching.discard(worker.slot)
+        if worker.slot in self._patching:
+            self._patching.discard(worker.slot)
+            self._on_unsure(self._is_unsure)
         self._fleet.forget(worker.pid)
         worker.channel.close()
 
@@ -400,7 +424,10 @@ class Supervisor:
         self._generation += 1
         generation = self._generation
         self._retire_active()
-        await self._fleet.follow(changes)
+        try:
+            await self._fleet.follow(changes)
+        except Exception as error:  # noqa: BLE001 - the new code has to be loaded all the same
+            say("breakpoints could not be moved: {}: {}".format(type(error).__name__, error))
         if generation == self._generation:
             self._load_is_due = True
             self._advance()
@@ -408,9 +435,12 @@ class Supervisor:
     def _retire_active(self) -> None:
         """End the workers of the old code; from here on requests wait for the new one."""
         for worker in self._active:
-            self._pool.remove(worker.pid, outcome.REPLACED)
             worker.kill()
+            self._pool.remove(worker.pid, outcome.REPLACED)
             self._fleet.forget(worker.pid)
+        for worker in self._workers.values():
+            if worker.state == "failed":  # threads of the user's may keep it
+                worker.kill()
         self._deaths.clear()
         self._enter("reloading")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
@@ -192,11 +193,12 @@ class Watch:
             self._unsure(False)
 
     def _is_incomplete(self, path: str, before: Optional[Tuple[Signature, Optional[str]]]) -> bool:
-        try:
-            is_empty = os.path.getsize(path) == 0
-        except OSError:
+        signature = _signature(path)
+        if signature is None:
             return True
-        return is_empty and not (before is not None and before[0] is not None and before[0][1] == 0)
+        return signature[1] == 0 and not (
+            before is not None and before[0] is not None and before[0][1] == 0
+        )
 
     def _look(self, path: str) -> Tuple[Signature, Optional[str]]:
         """The file's signature and a digest of its content; a missing file has neither."""
@@ -228,5 +230,8 @@ def _signature(path: str) -> Signature:
     try:
         status = os.stat(path)
     except OSError:
+        return None
+    # Opening a pipe or a device could wait for ever; a folder is no file either.
+    if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -52,9 +52,12 @@ async def read_frame(reader: asyncio.StreamReader, max_body: int = MAX_BODY) -> 
 def _content_length(header: bytes) -> int:
     if len(header) > MAX_HEADER:
         raise BadFrame("header too long")
-    for line in header.split(b"\r\n"):
+    for line in header.rstrip().split(b"\r\n"):
         name, _, value = line.partition(b":")
         value = value.strip()
+        if name.strip().lower() not in (b"content-length", b"content-type"):
+            # A web page's request to this port, whose body is a message, is none.
+            raise BadFrame("not a header of the protocol")
         # isdigit alone lets a thousand digits through, which int() takes long for.
         if name.strip().lower() == b"content-length" and value.isdigit() and len(value) < 12:
             return int(value)

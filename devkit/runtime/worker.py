@@ -46,9 +46,11 @@ def run(channel: socket.socket, settings: Settings) -> NoReturn:
         wire.say("worker {}: {}: {}".format(os.getpid(), type(error).__name__, error))
     finally:
         # Not sys.exit: the zygote's handlers and buffers are not ours to run.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
 
 class _Worker:
@@ -69,6 +71,8 @@ class _Worker:
         return self._serve()
 
     def _prepare_process(self) -> None:
+        # A group of its own: what the user's code starts ends with the worker.
+        os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -122,6 +126,10 @@ class _Worker:
         roots = self._settings.watch_roots
         files = opened.Opened(roots)
         self._imported = opened.Imported(roots)
+        # Before the user's code, which may close or forbid sockets.
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
         began = time.monotonic()
         self._tell({"is": "loading"})
         files.start()
@@ -138,9 +146,6 @@ class _Worker:
             )
             return 3
         files.stop()
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(8)
         known = len(sys.modules)
         self._tell(
             {

@@ -68,7 +68,8 @@ def _serve(control: wire.LineSocket, settings: settings_module.Settings) -> int:
                 culprit = _preload(command["modules"])
                 if culprit:
                     control.send({"is": "threads", "module": culprit})
-                    return EXIT_THREADS
+                    # Not by return: Python would wait for the thread to end.
+                    os._exit(EXIT_THREADS)
             elif fd is not None:
                 pid = os.fork()
                 if pid == 0:
@@ -118,5 +119,5 @@ def _preload(modules: List[str]) -> Optional[str]:
 def _import(name: str) -> None:
     try:
         importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - whatever it is, the worker meets it too and reports it
+    except BaseException:  # noqa: BLE001 - SystemExit too: the worker meets it and reports it
         sys.modules.pop(name, None)
