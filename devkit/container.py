@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devkit import __version__, contract, ports
+from devkit import __version__, contract, labels, ports
 from devkit.config import Config, Port
 from devkit.engine import Container, Engine, PortBinding, Progress, RunSpec, Tag
 from devkit.env_file import read_env_file
@@ -38,6 +38,14 @@ class RunOptions:
     debug: bool = True
     show_errors: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was there, and is gone now."""
+
+    container: bool
+    network: bool
 
 
 def network_name(service: str) -> str:
@@ -123,10 +131,17 @@ def find(
     engine: Engine, *, service: str | None = None, workspace: Path | None = None
 ) -> Container | None:
     """Find the container of a service, or the newest one of a workspace, by labels alone."""
-    labels = {contract.LABEL_SERVICE: service or ""}
+    wanted = {contract.LABEL_SERVICE: service or "", contract.LABEL_RUN: ""}
     if workspace is not None:
-        labels[contract.LABEL_WORKSPACE] = str(workspace)
-    return max(engine.containers(labels), key=lambda found: found.started_at, default=None)
+        wanted[contract.LABEL_WORKSPACE] = str(workspace)
+    ours = (found for found in engine.containers(wanted) if labels.is_ours(engine, found))
+    return max(ours, key=lambda found: found.started_at, default=None)
+
+
+def services(engine: Engine) -> list[str]:
+    """Name the services that have a container."""
+    marked = engine.containers({contract.LABEL_SERVICE: "", contract.LABEL_RUN: ""})
+    return sorted(found.name for found in marked if labels.is_ours(engine, found))
 
 
 def stop(engine: Engine, service: str) -> Container:
@@ -147,21 +162,25 @@ def delete(
     engine: Engine,
     service: str,
     *,
+    only: str | None = None,
     before_removal: Callable[[Container], object] = lambda _: None,
-) -> bool:
-    """Remove the container and the network of a service; say whether there was a container.
+) -> Removed:
+    """Remove the container of a service, and the service's network.
 
-    `before_removal` takes the container; it stays if that raises.
+    With `only`, an id, another container that has taken the place of that one stays, and the
+    network with it. `before_removal` takes the container; it stays if that raises.
 
     Raises:
         NotOurs: devkit did not make it.
     """
     container = _own(engine, service, service)
+    if container is not None and only not in (None, container.id):
+        return Removed(container=False, network=False)
     if container is not None:
         before_removal(container)
         engine.remove(container.id)
-    engine.remove_network(network_name(service))
-    return container is not None
+    network = engine.remove_network(network_name(service))
+    return Removed(container=container is not None, network=network)
 
 
 def check_alive(engine: Engine, container: str) -> Container:
@@ -247,7 +266,9 @@ def _flag(value: bool) -> str:
 def _own(engine: Engine, name: str, service: str) -> Container | None:
     """Find the container of that name; refuse one that devkit did not make for that service."""
     found = engine.container(name)
-    if found is None or found.labels.get(contract.LABEL_SERVICE) == service:
+    if found is None:
+        return None
+    if found.labels.get(contract.LABEL_SERVICE) == service and labels.is_ours(engine, found):
         return found
     raise NotOurs(
         f"The container {name} was not made by devkit; it is left alone.",

@@ -40,6 +40,9 @@ _BLOCK = 1 << 20
 _LOOKED_AT_BYTES = 64 * _BLOCK
 
 
+_File = tuple[PurePosixPath, tarfile.TarInfo | None, IO[bytes] | None]
+
+
 @dataclass(frozen=True)
 class _Place:
     """A file in the container, its counterpart here, and its name in the trash."""
@@ -52,19 +55,19 @@ class _Place:
 def kept(
     running: RunningService,
     *,
-    elsewhere: Path,
+    root: Path,
     note: Progress,
     only: Collection[PurePosixPath] | None = None,
 ) -> Saved | None:
     """Save the edits in a service's container and say so; see `saved`.
 
-    `elsewhere` is the workspace that gets them when the service's own is not on this machine.
+    `root` is the workspace that gets them: the caller's, whatever the container names.
     """
     found = saved(
         running.engine,
         running.container,
         mappings=running.mappings,
-        root=running.root if running.root.is_dir() else elsewhere,
+        root=root,
         only=only,
     )
     if found:
@@ -124,7 +127,7 @@ def _is_known(
             for member in archive:
                 left -= member.size
                 place = _place(contract.APP_ROOT.parent / member.name, mappings, root)
-                if left < 0 or (place and member.islnk()):
+                if left < 0 or member.size > MOST_BYTES_EACH or (place and member.islnk()):
                     return False
                 content = archive.extractfile(member) if place and member.isreg() else None
                 if place and content:
@@ -201,6 +204,8 @@ def _edits(
 def _compared(
     place: _Place, member: tarfile.TarInfo, content: IO[bytes], ours: Mapping[str, str], most: int
 ) -> Edit | None:
+    if member.size > MOST_BYTES_EACH:
+        return None if _looks_same(place.local, member) else Edit(place.name)
     is_small = member.size <= most
     local_size = place.local.stat().st_size if place.local.is_file() else None
     if not is_small and local_size != member.size:
@@ -217,36 +222,56 @@ def _compared(
     return Edit(place.name, buffer if is_small else None, bool(member.mode & 0o111))
 
 
+def _looks_same(local: Path, member: tarfile.TarInfo) -> bool:
+    """Compare what stands before the content, which is not read: it may be a model of many GB."""
+    if not local.is_file():
+        return False
+    stat = local.stat()
+    return (stat.st_size, int(stat.st_mtime)) == (member.size, int(member.mtime))
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(
-    engine: Engine, container_id: str, paths: Sequence[PurePosixPath]
-) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo | None, IO[bytes] | None]]:
+def _files(engine: Engine, container_id: str, paths: Sequence[PurePosixPath]) -> Iterator[_File]:
     """Yield the regular files among `paths`, each with its content; without it, if unreadable."""
-    if len(paths) <= _FEW:
-        tops = {path: {path} for path in paths}
-    else:
-        tops = {PurePosixPath(os.path.commonpath(paths)): set(paths)}
-    for top, wanted in tops.items():
-        try:
-            with _archive(engine.archive_out(container_id, top)) as archive:
-                for member in archive:
-                    path = top.parent / member.name
-                    if path in wanted:
-                        wanted.discard(path)
-                        if member.isreg():
-                            yield path, member, archive.extractfile(member)
-                        elif member.islnk():
-                            # Of several names of one file, only the first has the content.
-                            yield from _files(engine, container_id, [path])
-                    if not wanted:
-                        break
-        except (FileNotFoundError, tarfile.TarError):
-            pass  # what was not read is told below
-        yield from ((path, None, None) for path in sorted(wanted))
+    left = set(paths)
+    if len(paths) > _FEW:
+        yield from _below(engine, container_id, PurePosixPath(os.path.commonpath(paths)), left)
+    for path in sorted(left):
+        missing = {path}
+        yield from _below(engine, container_id, path, missing)
+        yield from ((path, None, None) for path in missing)
+
+
+def _below(
+    engine: Engine, container_id: str, top: PurePosixPath, wanted: set[PurePosixPath]
+) -> Iterator[_File]:
+    """Yield what stands at or below `top` of `wanted`, and take it from there.
+
+    It ends before a file that is too large to read: the way past it leads through its content.
+    """
+    left = MOST_BYTES
+    try:
+        with _archive(engine.archive_out(container_id, top)) as archive:
+            for member in archive:
+                path = top.parent / member.name
+                left -= 0 if path in wanted else member.size
+                if path != top and (left < 0 or member.size > MOST_BYTES_EACH):
+                    return
+                if path in wanted:
+                    wanted.discard(path)
+                    if member.isreg():
+                        yield path, member, archive.extractfile(member)
+                    elif member.islnk():
+                        # Of several names of one file, only the first has the content.
+                        yield from _files(engine, container_id, [path])
+                if not wanted:
+                    return
+    except (FileNotFoundError, tarfile.TarError):
+        return  # what was not read is still wanted
 
 
 @contextmanager

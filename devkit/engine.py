@@ -95,6 +95,7 @@ class Container:
     labels: Mapping[str, str]
     ports: Mapping[int, tuple[str, int]]
     started_at: str = ""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_running(self) -> bool:
@@ -243,8 +244,8 @@ class Engine(Protocol):
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a network of that name unless it is there."""
 
-    def remove_network(self, name: str) -> None:
-        """Remove a network; nothing when it is not there."""
+    def remove_network(self, name: str) -> bool:
+        """Remove a network; say whether it was there."""
 
     def run(self, spec: RunSpec) -> Container:
         """Start a container, detached.

@@ -18,7 +18,7 @@ def read_env_file(path: Path, *, environment: Mapping[str, str] = os.environ) ->
         BadValue: no such file, or a line that is none; its value is not shown.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadValue(
             f"The env file {path} cannot be read: {error}.",
@@ -28,8 +28,9 @@ def read_env_file(path: Path, *, environment: Mapping[str, str] = os.environ) ->
 
 
 def _variables(path: Path, text: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.lstrip()
+    # Only "\n" ends a line for Docker: a value may hold any other separator.
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r").lstrip()
         if not line or line.startswith("#"):
             continue
         name, has_value, value = line.partition("=")

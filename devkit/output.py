@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 # Colour is all that a terminal is let do by text from a container; `sanitized` drops it.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# C0 but tab and newline, DEL, C1, and the letters that turn the direction of text around them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 but tab and newline, DEL, C1, the letters that turn the direction of text around them, and
+# halves of a character, which no stream takes.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -30,6 +33,12 @@ def sanitized(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def as_json_line(value: Any) -> str:
+    """Write JSON on one line, letters as they are, with what a terminal would obey escaped."""
+    text = json.dumps(jsonable(value), ensure_ascii=False)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
@@ -67,12 +76,13 @@ class Output:
     verbosity: int = 0
     _has_result: bool = False
 
-    def result(self, value: Any, text: str) -> None:
-        """Show what the command is about: `value` as JSON, else `text`."""
+    def result(self, value: Any, text: str, *, ok: bool = True) -> None:
+        """Show what the command is about: `value` as JSON, else `text`, made harmless."""
         self._has_result = True
         if self.as_json:
-            sys.stdout.write(json.dumps({"ok": True, **jsonable(value)}, ensure_ascii=False) + "\n")
+            sys.stdout.write(as_json_line({"ok": ok, **jsonable(value)}))
         elif text:
+            text = sanitized(text)
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
 
@@ -80,11 +90,12 @@ class Output:
         """Show an error: the sentence and what to do about it. After a result it is no result."""
         if self.as_json and not self._has_result:
             what = {"code": error.code, "message": error.message, "hint": error.hint}
-            body = {"ok": False, "error": what}
-            sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+            sys.stdout.write(as_json_line({"ok": False, "error": what}))
             sys.stdout.flush()
             return
-        sys.stderr.write(f"{self.styled('Error:', 'red')} {sanitized(error.message)}\n")
+        # Who pressed Ctrl-C knows why it ended: that is no error of anything.
+        label = "" if error.code == "Interrupted" else f"{self.styled('Error:', 'red')} "
+        sys.stderr.write(f"{label}{sanitized(error.message)}\n")
         if error.hint:
             sys.stderr.write(f"{self.styled('Hint:', 'cyan')}  {sanitized(error.hint)}\n")
 

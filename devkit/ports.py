@@ -41,13 +41,12 @@ def refuse_taken(
     """Refuse ports of this machine that are taken, but for those of `own`.
 
     Raises:
-        PortInUse: names the owner and a port that is free.
+        PortInUse: names all that are taken, their owners, and ports that are free.
     """
-    for binding in bindings:
-        if (binding.bind, binding.host_port) not in own and not is_free(
-            binding.bind, binding.host_port
-        ):
-            raise _in_use(engine, binding)
+    asked = [binding for binding in bindings if (binding.bind, binding.host_port) not in own]
+    taken = [binding for binding in asked if not is_free(binding.bind, binding.host_port)]
+    if taken:
+        raise _in_use(engine, taken, used={binding.host_port for binding in bindings})
 
 
 def explained(engine: Engine, bindings: Sequence[PortBinding], error: PortInUse) -> PortInUse:
@@ -56,7 +55,7 @@ def explained(engine: Engine, bindings: Sequence[PortBinding], error: PortInUse)
         return error
     for binding in bindings:
         if re.search(rf"\b{binding.host_port}\b", error.message):
-            return _in_use(engine, binding)
+            return _in_use(engine, [binding], used={b.host_port for b in bindings})
     return error
 
 
@@ -78,23 +77,28 @@ def is_local(endpoint: str) -> bool:
     return endpoint.startswith(("unix:", "npipe:", "file:"))
 
 
-def _in_use(engine: Engine, binding: PortBinding) -> PortInUse:
-    option = "--debug-port" if binding.container_port == DEBUG_PORT else "--port"
-    used = {binding.host_port}
-    free = next(
-        (
-            port
-            for port in range(binding.host_port + 1, min(binding.host_port + _SEARCHED, _LAST))
-            if is_free(binding.bind, port)
-        ),
-        None,
-    ) or _any_free(binding.bind, used)
-    owner = _owner(engine, binding.host_port)
+def _in_use(engine: Engine, taken: Sequence[PortBinding], *, used: set[int]) -> PortInUse:
+    said, options, auto = list[str](), list[str](), list[str]()
+    for binding in taken:
+        option = "--debug-port" if binding.container_port == DEBUG_PORT else "--port"
+        owner = _owner(engine, binding.host_port) or "another program"
+        said.append(f"port {binding.host_port} of this machine is already used by {owner}")
+        free = _free_above(binding, used)
+        used = {*used, free}
+        options.append(f"{option} {free}")
+        auto.append(f"{option} auto")
+    message = ", and ".join(said)
     return PortInUse(
-        f"Port {binding.host_port} of this machine is already used by "
-        f"{owner or 'another program'}.",
-        hint=f"Port {free} is free: {option} {free}. Or {option} auto.",
+        f"{message[0].upper()}{message[1:]}.",
+        hint=f"`devkit debug {' '.join(options)}` takes what is free now; or "
+        f"`devkit debug {' '.join(auto)}`.",
     )
+
+
+def _free_above(binding: PortBinding, used: Collection[int]) -> int:
+    following = range(binding.host_port + 1, min(binding.host_port + _SEARCHED, _LAST))
+    candidates = (port for port in following if port not in used and is_free(binding.bind, port))
+    return next(candidates, None) or _any_free(binding.bind, used)
 
 
 def _owner(engine: Engine, port: int) -> str | None:

@@ -121,6 +121,16 @@ class Debugging:
         return "\n".join(lines)
 
 
+def saved_files(engine: str) -> str:
+    """Say how a saved file gets into a service that nobody follows; nothing where it is in it."""
+    if engine == "process":
+        return ""
+    return (
+        "Saved files are brought in by `devkit debug` while it follows, or by "
+        "`devkit debug --detach` again."
+    )
+
+
 @dataclass(frozen=True)
 class Launch:
     """What `devkit launch` did or would do."""
@@ -132,17 +142,22 @@ class Launch:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What `devkit delete` takes away, and where it kept what was edited in the container."""
+    """What `devkit delete` takes away, or took; `edits` is where edits in the container are kept.
+
+    None is what is not there, or was not.
+    """
 
     service: str
     container: str | None
-    network: str
+    container_id: str | None
+    network: str | None
     launch_root: Path | None
     edits: Path | None = None
 
     def __str__(self) -> str:
         parts = [f"the container {self.container}"] if self.container else []
-        parts.append(f"the network {self.network}")
+        if self.network:
+            parts.append(f"the network {self.network}")
         if self.launch_root:
             parts.append(f"devkit's entries in {self.launch_root / '.vscode'}")
-        return ", ".join(parts)
+        return ", ".join(parts) or f"nothing: nothing of {self.service} was there"

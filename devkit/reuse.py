@@ -14,18 +14,16 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devkit import contract, edits, written
+from devkit import contract, edits, labels, written
 from devkit import service as scoring
 from devkit.config import Workspace, overridden
 from devkit.debug import wire
 from devkit.engine import BuildSpec, Container, Engine, Progress, RunSpec
 from devkit.errors import DebuggerUnreachable
 from devkit.package import fingerprint
+from devkit.package.dockerfile import user_ids
 from devkit.package.image import Plan
 from devkit.running import RunningService
-
-LABEL_FRAME = "devkit.frame-hash"
-LABEL_OPTIONS = "devkit.options"
 
 _FROM_CONTAINER = "the container"
 
@@ -57,29 +55,38 @@ def remembered_options(
 ) -> tuple[Workspace, dict[str, Any]]:
     """Return the workspace with the options of a container, and its start options.
 
-    Labels that another version of devkit wrote, or somebody else, say nothing.
+    What another version of devkit wrote and this one does not take says nothing.
+
+    Raises:
+        NotOurs: they are not as any devkit writes them.
     """
-    origin = f"{_FROM_CONTAINER} {container.name}"
-    try:
-        said = json.loads(container.labels.get(LABEL_OPTIONS, "{}"))
-        # It may have been named with --service, and found as the one of this workspace.
-        values = {"service": container.labels[contract.LABEL_SERVICE], **said.get("config", {})}
-        return overridden(workspace, values, origin), dict(said.get("start", {}))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    said = labels.options(container)
+    env = {name: container.env[name] for name in said.env if name in container.env}
+    # It may have been named with --service, and found as the one of this workspace.
+    values = {**said.config, "service": container.name, **({"run.env": env} if env else {})}
+    if not values.keys() <= workspace.origins.keys():
         return workspace, {}
+    try:
+        changed = overridden(workspace, values, f"{_FROM_CONTAINER} {container.name}")
+    except ValueError:
+        return workspace, {}
+    return changed, {"debug": said.debug}
 
 
-def labels(
-    workspace: Workspace, start: Mapping[str, Any], plan: Plan, frame: str
-) -> dict[str, str]:
+def written_labels(workspace: Workspace, plan: Plan, frame: str, *, debug: bool) -> dict[str, str]:
     """Return what a container's labels say for the functions here, and its layout."""
     values = workspace.config.model_dump(mode="json")
     sticking = ("--", _FROM_CONTAINER)
     keys = [k for k, o in workspace.origins.items() if o.startswith(sticking) and k != "service"]
-    said = {"config": {key: _at(values, key) for key in keys}, "start": start}
+    # Variables may be passwords, and whoever lists containers reads the labels.
+    said = {
+        "config": {key: _at(values, key) for key in keys if key != "run.env"},
+        "env": list(workspace.config.run.env) if "run.env" in keys else [],
+        "debug": debug,
+    }
     return {
-        LABEL_FRAME: frame,
-        LABEL_OPTIONS: json.dumps(said, ensure_ascii=False),
+        labels.FRAME: frame,
+        labels.OPTIONS: json.dumps(said, ensure_ascii=False),
         contract.LABEL_LAYOUT: json.dumps(plan.layout, ensure_ascii=False),
     }
 
@@ -150,11 +157,11 @@ def _keep_edits(
     # Most often there is none, and the engine's long look at all files of the image is saved.
     edited = {remote for remote, digest in there.items() if ours.get(str(remote)) != digest}
     if edited:
-        edits.kept(running, elsewhere=running.root, note=note, only=edited)
+        edits.kept(running, root=running.root, note=note, only=edited)
 
 
 def _tar(files: Mapping[PurePosixPath, Path], owner: str) -> bytes:
-    uid, _, gid = owner.partition(":")
+    uid, gid = user_ids(owner)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for remote, local in files.items():
@@ -163,7 +170,7 @@ def _tar(files: Mapping[PurePosixPath, Path], owner: str) -> bytes:
             info.size = len(content)
             info.mode = 0o755 if local.stat().st_mode & 0o111 else 0o644
             info.mtime = local.stat().st_mtime
-            info.uid, info.gid = int(uid), int(gid or uid)
+            info.uid, info.gid = uid, gid
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from devkit import container as step_run
-from devkit import contract, terminal
+from devkit import contract, labels, terminal
 from devkit import service as scoring
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Placement
@@ -71,13 +70,12 @@ class RunningService:
     @property
     def root(self) -> Path:
         """The workspace that it was made from."""
-        return Path(self.container.labels.get(contract.LABEL_WORKSPACE, ""))
+        return labels.workspace(self.container)
 
     @property
     def mappings(self) -> tuple[Placement, ...]:
         """Which local path stands where in the container; the source directory first."""
-        layout = json.loads(self.container.labels.get(contract.LABEL_LAYOUT, "[]"))
-        mapped = placements(self.root, layout)
+        mapped = placements(self.root, labels.layout(self.container))
         if self.engine.name == "process":
             # It runs the files of the workspace themselves.
             return tuple(Placement(m.local, PurePosixPath(m.local)) for m in mapped)
@@ -263,13 +261,10 @@ def found(engine: Engine, workspace: Workspace) -> RunningService:
     if container is None and workspace.origins["service"] != "--service":
         container = step_run.find(engine, workspace=workspace.root)
     if container is None:
-        others = {
-            c.labels[contract.LABEL_SERVICE]
-            for c in engine.containers({contract.LABEL_SERVICE: ""})
-        }
+        others = step_run.services(engine)
         hint = "`devkit debug` starts it."
         if others:
-            hint += f" There are: {', '.join(sorted(others))} (-s NAME)."
+            hint += f" There are: {', '.join(others)} (-s NAME)."
         raise NoService(f"There is no container of the service {name}.", hint=hint)
     return RunningService(engine, container)
 

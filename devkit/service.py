@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,15 @@ class Answer:
     def text(self) -> str:
         """The body as text; bytes that are none are replaced."""
         return self.body.decode("utf-8", "replace")
+
+    def told(self, mappings: Sequence[Placement]) -> str:
+        """The body as one reads it: of a failure its message, then the traceback, paths local."""
+        body = _json_object(self.body)
+        error = body.get("error")
+        traceback = error.get("traceback") if isinstance(error, dict) else None
+        if self.ok or not isinstance(traceback, str) or not traceback:
+            return self.text()
+        return localized(f"{body.get('message', '')}\n{traceback}", mappings).lstrip("\n")
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ def invoke(
     takes, which a request that stops at a breakpoint needs.
 
     Raises:
+        BadValue: a header, path or method that HTTP does not have.
         NoService: nothing answers there.
         NotReady: no answer in time.
     """
@@ -130,6 +141,12 @@ def invoke(
         connection.request(method or ("GET" if data is None else "POST"), target, data, given)
         response = connection.getresponse()
         body = response.read()
+    except (ValueError, http.client.InvalidURL) as error:
+        # A codec's own words name neither the value nor HTTP.
+        why = f"{error.object!r} is not ASCII" if isinstance(error, UnicodeEncodeError) else error
+        raise BadValue(
+            f"This request cannot be sent: {why}.", hint="Correct --path, --header or --method."
+        ) from error
     except TimeoutError as error:
         raise NotReady(
             f"{url} did not answer within {timeout_s:g} s.",
@@ -192,7 +209,7 @@ def wait_ready(
             last = error.message
         else:
             if generation is None or found.generation >= generation:
-                _raise_if_failed(found)
+                _raise_if_failed(found, mappings)
                 if found.is_ready:
                     return found
             last = f"its state is {found.state!r}"
@@ -213,7 +230,7 @@ def reload(
         DebuggerUnreachable: no devkit runtime answers.
     """
     found = _status(ask(host, port, "devkit/reload", {}, timeout_s=timeout_s), mappings)
-    _raise_if_failed(found)
+    _raise_if_failed(found, mappings)
     return found
 
 
@@ -222,6 +239,14 @@ def localized(text: str, mappings: Sequence[Placement]) -> str:
     for mapping in sorted(mappings, key=lambda m: -len(m.remote.parts)):
         text = text.replace(f"{mapping.remote}/", f"{mapping.local}/")
     return text
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _status(body: Message, mappings: Sequence[Placement]) -> Status:
@@ -269,15 +294,25 @@ def _local(remote: PurePosixPath, mappings: Sequence[Placement]) -> Path | PureP
     return remote
 
 
-def _raise_if_failed(found: Status) -> None:
+def _raise_if_failed(found: Status, mappings: Sequence[Placement]) -> None:
     if found.state not in ("failed", "crash_loop"):
         return
     failure = found.error
     again = " It ended several times in a row." if found.state == "crash_loop" else ""
     raise InitFailed(
         f"{failure or 'The service does not load.'}{again}",
-        hint="Save a corrected file: it is loaded at once. `devkit logs` has the whole log.",
+        hint=f"{_healed_by(mappings)} `devkit logs` has the whole log.",
         file=str(failure.file) if failure and failure.file else None,
         line=failure.line if failure else None,
         traceback=failure.traceback if failure else "",
+    )
+
+
+def _healed_by(mappings: Sequence[Placement]) -> str:
+    # A process runs the files of the workspace; a container has them from whoever brings them in.
+    if mappings and all(str(m.local) == str(m.remote) for m in mappings):
+        return "Save a corrected file: it is loaded at once."
+    return (
+        "Save a corrected file: `devkit debug` loads it at once while it follows, and "
+        "`devkit debug --detach` when it is run again."
     )

@@ -113,7 +113,7 @@ class Session:
         """
         if write:
             attach.check_files(self.workspace.root)
-        start = self._remembered(start)
+        start = replace(self._remembered(start), debug=True)
         up = kept(self.engine, self.workspace, build, start, note=self.note)
         up = up or self._started(build, start)
         target, files = self._target(up.plan, up.running)
@@ -176,18 +176,33 @@ class Session:
         name, root, container = self.workspace.config.service, self.workspace.root, None
         with suppress(NoService):
             running = self.service()
-            name, root, container = running.name, running.root, running.container.name
-        return Deletion(name, container, step_run.network_name(name), root if with_launch else None)
+            name, container = running.name, running.container
+            # The entries of another workspace's service are in that one, which is left alone.
+            with_launch = with_launch and running.root == root
+        return Deletion(
+            service=name,
+            container=container.name if container else None,
+            container_id=container.id if container else None,
+            network=step_run.network_name(name),
+            launch_root=root if with_launch else None,
+        )
 
     def delete(self, plan: Deletion) -> Deletion:
-        """Remove what `deletion` decided; what is gone already is no error.
+        """Remove what `deletion` decided, and return what of it was there.
 
         What was edited in the container is kept, and the result says where.
         """
-        kept = self._removed(plan.service)
-        if plan.launch_root is not None:
-            attach.removed(plan.launch_root)
-        return replace(plan, edits=kept.folder if kept else None)
+        # Nobody agreed to remove one that was started since.
+        removed, kept = self._removed(plan.service, plan.container_id or "")
+        root = plan.launch_root
+        return Deletion(
+            service=plan.service,
+            container=plan.container if removed.container else None,
+            container_id=plan.container_id if removed.container else None,
+            network=plan.network if removed.network else None,
+            launch_root=root if root and attach.removed(root).changed else None,
+            edits=kept.folder if kept else None,
+        )
 
     def launch_files(self, action: str) -> Launch:
         """Write, print, check or remove devkit's entries; ports and mappings as they are now."""
@@ -197,7 +212,8 @@ class Session:
         running = None
         with suppress(EngineError, NoService):  # without an engine, what is configured counts
             running = self.service()
-        running = running if running and running.debug else None
+        if running and (running.debug is None or running.root != root):
+            running = None
         target, _ = self._target(self.plan(BuildOptions()), running)
         return attach.written(root, target, action)
 
@@ -211,10 +227,15 @@ class Session:
         if reuse.has_options(self.workspace) or start != StartOptions():
             return start
         try:
-            container = self.service().container
+            running = self.service()
         except NoService:
             return start
-        self.workspace, said = reuse.remembered_options(self.workspace, container)
+        if running.root != self.workspace.root:
+            return start
+        self.workspace, said = reuse.remembered_options(self.workspace, running.container)
+        binds = {bind for bind, _ in running.container.ports.values()} - {start.bind}
+        if binds:
+            self.note(f"Ports were open on {', '.join(binds)}; without --bind, on {start.bind}.")
         return replace(start, **said)
 
     @contextmanager
@@ -224,19 +245,19 @@ class Session:
             yield
         except KeyboardInterrupt:
             if up.is_new:
-                self._removed(up.running.name)
+                self._removed(up.running.name, up.running.container.id)
             raise
 
-    def _removed(self, service: str) -> Saved | None:
-        """Remove a service's container and network; return what was kept of it."""
+    def _removed(self, service: str, container_id: str) -> tuple[step_run.Removed, Saved | None]:
+        """Remove that container and the service's network; return what was kept of it, too."""
         kept = list[Saved | None]()
 
         def keep(container: Container) -> None:
             running = RunningService(self.engine, container)
-            kept.append(edits.kept(running, elsewhere=self.workspace.root, note=self.note))
+            kept.append(edits.kept(running, root=self.workspace.root, note=self.note))
 
-        step_run.delete(self.engine, service, before_removal=keep)
-        return next(iter(kept), None)
+        removed = step_run.delete(self.engine, service, only=container_id, before_removal=keep)
+        return removed, next(iter(kept), None)
 
     @property
     def _arguments(self) -> list[str]:
@@ -295,7 +316,10 @@ class Session:
 
     @contextmanager
     def _pushing(self, running: RunningService) -> Iterator[None]:
-        """Bring saved files into the container meanwhile."""
+        """Bring saved files into the container meanwhile, if it is this workspace's."""
+        if running.root != self.workspace.root:
+            yield
+            return
         stop = Event()
         from devkit.sync import push  # watchdog is for those who follow
 

@@ -59,6 +59,13 @@ def relay(stream: Stream) -> int:
     return stream.wait()
 
 
+def captured(stream: Stream) -> tuple[int, bytes]:
+    """Pass stdin in; return the process's exit code and all that it said on its output."""
+    threading.Thread(target=_feed, args=(stream,), daemon=True).start()
+    output = b"".join(iter(stream.read, b""))
+    return stream.wait(), output
+
+
 def to_stderr(data: bytes) -> None:
     """Pass on what a process says on its standard error."""
     _write(sys.stderr.fileno(), data)

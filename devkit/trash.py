@@ -16,7 +16,10 @@ from devkit.own_folder import own_folder
 
 _TRASH = "trash"
 _README = "README-devkit.txt"
+_HALF_DONE = "."
 _MOST_NAMED = 10
+# A devkit that was killed leaves its half-done folder; one as young may still be at it.
+_ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,10 @@ def stored(edits: Iterator[Edit], container: Container, root: Path) -> Saved | N
     if first is None:
         return None
     trash = own_folder(root, _TRASH)
+    _sweep(trash)
     files, left_out = list[str](), list[str]()
     # Complete at once, by rename; a Ctrl-C meanwhile leaves nothing half done.
-    with TemporaryDirectory(dir=trash, prefix=".") as temporary:
+    with TemporaryDirectory(dir=trash, prefix=_HALF_DONE) as temporary:
         folder = Path(temporary, "edits")
         folder.mkdir(mode=0o700)
         for edit in chain((first,), edits):
@@ -72,6 +76,13 @@ def stored(edits: Iterator[Edit], container: Container, root: Path) -> Saved | N
         place = _free(trash / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{container.name}")
         folder.rename(place)
     return replace(found, folder=place)
+
+
+def _sweep(trash: Path) -> None:
+    """Remove half-done folders that were left behind."""
+    for folder in trash.glob(f"{_HALF_DONE}*"):
+        if not folder.is_symlink() and time.time() - folder.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(edit: Edit, folder: Path) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import tarfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import BinaryIO, Literal
 
-from devkit.contract import LABEL_SERVICE
+from devkit.contract import LABEL_RUN, LABEL_SERVICE
 from devkit.engine import (
     BuildSpec,
     Container,
@@ -81,6 +82,8 @@ class FakeEngine:
         """Have an image from now on."""
         name = str(Tag.parse(tag))
         identity = f"sha256:{next(self._numbers):064x}"
+        if before := self.images.pop(name, None):
+            self.images[before.id] = dataclasses.replace(before, tags=())
         self.images[name] = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
         return self.images[name]
 
@@ -128,17 +131,18 @@ class FakeEngine:
 
     def remove_image(self, tag: str) -> None:
         self.calls.append(f"remove_image {tag}")
-        self.images.pop(str(Tag.parse(tag)), None)
+        if (image := self.image(tag)) is not None:
+            self.images.pop(image.tags[0] if image.tags else image.id)
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         if name in self.networks and LABEL_SERVICE not in self.networks[name]:
             raise NotOurs(f"The network {name} was not made by devkit.")
         self.networks.setdefault(name, dict(labels))
 
-    def remove_network(self, name: str) -> None:
+    def remove_network(self, name: str) -> bool:
         if name in self.networks and LABEL_SERVICE not in self.networks[name]:
             raise NotOurs(f"The network {name} was not made by devkit.")
-        self.networks.pop(name, None)
+        return self.networks.pop(name, None) is not None
 
     def run(self, spec: RunSpec) -> Container:
         image = self.image(str(spec.image))
@@ -158,8 +162,9 @@ class FakeEngine:
                 state="created",
                 exit_code=None,
                 oom_killed=False,
-                labels={**image.labels, **spec.labels},
+                labels={**image.labels, **spec.labels, LABEL_RUN: uuid.uuid4().hex},
                 ports=ports,
+                env={**image.env, **spec.env},
             ),
             dataclasses.replace(spec, env={**image.env, **spec.env}),
         )

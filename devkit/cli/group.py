@@ -110,6 +110,9 @@ class Group(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             code = _broken_pipe()
+        except click.exceptions.NoArgsIsHelpError as asked:
+            click.echo(asked.format_message(), err=True)
+            code = asked.exit_code
         except (DevkitError, click.ClickException, click.Abort, KeyboardInterrupt) as problem:
             error = _as_error(problem)
             app.out.failure(error)

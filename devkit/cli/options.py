@@ -43,6 +43,7 @@ class App:
     engine: str | None = None
     host: str | None = None
     context: str | None = None
+    json: bool = False
     dry_run: bool = False
     yes: bool = False
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -132,7 +133,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         app.out.verbosity += value if param.name == "verbose" else -value
         _log_to_stderr(app.out)
     elif param.name == "json":
-        app.out.as_json = True
+        app.json = app.out.as_json = True
     elif param.name == "no_color":
         app.out.colour = False
     else:

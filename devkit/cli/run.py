@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 TASK_STARTING = "devkit: starting"
 TASK_READY = "devkit: ready"
 TASK_FAILED = "devkit: failed"
+# What templates/tasks.json sets.
+TASK_VARIABLE = "DEVKIT_TASK"
 # Of the log of a container that was kept: enough to see what it does.
 _TAIL = 10
 
@@ -42,7 +46,7 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
             app.out.result({"would": plan}, str(plan))
             return
         running = session.run(build, start)
-    app.out.result(running, _running_text(running))
+    app.out.result(running, _text(_running_text(running), running))
 
 
 @command(
@@ -55,16 +59,19 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
 )
 @run_options
 @image_options
-@click.option("-d", "--detach", is_flag=True, help="Return when one can attach; follow nothing.")
+@click.option(
+    "-d", "--detach", is_flag=True, help="Return when one can attach; again: bring saved files in."
+)
 @click.option("--no-launch", is_flag=True, help="Leave .vscode/ alone.")
 @click.option("--no-proof", is_flag=True, help="Do not try out an attach before saying so.")
 @click.pass_obj
 def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
     """Package, run, prove that breakpoints work, then follow the log: press F5.
 
-    Saved files reach the container at once. Ctrl-C asks whether to stop the service. A container
-    that runs is kept when only source files changed. Options stick until others are given or
-    `devkit delete`, so that F5 and a plain `devkit debug` find the service as it was started.
+    While it follows, saved files reach the container at once. Ctrl-C asks whether to stop the
+    service. A container that runs is kept when only source files changed. Options stick until
+    others are given or `devkit delete`, so that F5 and a plain `devkit debug` find the service as
+    it was started.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session:
@@ -124,15 +131,25 @@ def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptio
 def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
     out = app.out
     if made.error:
-        out.note(made.problem_line or made.error.message)
-        out.note(TASK_FAILED)
+        if _is_read_by_the_editor():
+            out.note(made.problem_line or made.error.message)
+            out.note(TASK_FAILED)
         if detach:
             raise made.error
     else:
         out.note(f"{TASK_READY} {made.running.service}")
-    out.result(made.contract(), str(made))
+    out.result(made.contract(), _text(str(made), made.running, followed=not detach))
     if made.error:
         out.failure(made.error)
+
+
+def _is_read_by_the_editor() -> bool:
+    """Whether the task's problem matcher may read along: its terminal is one too."""
+    return not _is_terminal() or TASK_VARIABLE in os.environ
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()
 
 
 def _follow(app: App, made: Debugging) -> None:
@@ -153,3 +170,9 @@ def _running_text(running: Running) -> str:
     if running.debug:
         lines.append(f"The debugger listens on {running.debug.host}:{running.debug.port}")
     return "\n".join(lines)
+
+
+def _text(text: str, running: Running, *, followed: bool = False) -> str:
+    from devkit.results import saved_files
+
+    return "\n".join(filter(None, [text, "" if followed else saved_files(running.engine)]))

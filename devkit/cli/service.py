@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from devkit.cli.group import command
+from devkit.cli.inside import up
 from devkit.cli.options import App, Duration
+
+if TYPE_CHECKING:
+    from devkit.running import Status
 
 
 @command(
@@ -23,8 +28,8 @@ from devkit.cli.options import App, Duration
 def status(app: App) -> None:
     """Say how the service is, where it answers, and whether an editor is attached."""
     with app.session() as session:
-        found = session.service().status()
-    app.out.result(found, str(found))
+        found, engine = session.service().status(), session.engine.name
+    app.out.result(found, _with_saved_files(found, engine))
 
 
 @command(
@@ -66,7 +71,9 @@ def logs(
         "devkit invoke -d @sample.json",
     ],
 )
-@click.option("-d", "--data", metavar="JSON|@FILE|-", help="The body; @FILE reads a file, - stdin.")
+@click.option(
+    "-d", "--data", metavar="JSON|@FILE|-", help="The body; @FILE reads a file, - or @- stdin."
+)
 @click.option("--path", default="/score", show_default=True, help="Where to send it.")
 @click.option("--header", multiple=True, metavar="NAME:VALUE", help="A header; repeatable.")
 @click.option("--method", help="Default: POST with a body, else GET.")
@@ -90,12 +97,14 @@ def invoke(
     """Send a request to the service; exit code 6 when the answer is an error."""
     app = ctx.ensure_object(App)
     with app.session() as session:
-        answer = session.service().invoke(
+        service = up(session)
+        answer = service.invoke(
             _body(data, app.root), path=path, headers=header, method=method, timeout_s=timeout_s
         )
     app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
-    app.out.result(answer, answer.text())
-    ctx.exit(0 if answer.status < 400 else 6)
+    ok = answer.status < 400
+    app.out.result(answer, answer.told(service.mappings), ok=ok)
+    ctx.exit(0 if ok else 6)
 
 
 @command(
@@ -106,16 +115,23 @@ def invoke(
 )
 @click.pass_obj
 def reload(app: App) -> None:
-    """Run init() again in a new worker; the debug session stays."""
+    """Run init() again in a new worker, with the files that are in the container."""
     with app.session("Reloading") as session:
-        found = session.service().reload()
-    app.out.result(found, str(found))
+        found, engine = up(session).reload(), session.engine.name
+    app.out.result(found, _with_saved_files(found, engine))
+
+
+def _with_saved_files(found: Status, engine: str) -> str:
+    from devkit.results import saved_files
+
+    said = saved_files(engine) if found.debug else ""
+    return "\n".join(filter(None, [str(found), said]))
 
 
 def _body(data: str | None, root: Path) -> bytes | None:
     if data is None:
         return None
-    if data == "-":
+    if data in ("-", "@-"):
         return sys.stdin.buffer.read()
     if not data.startswith("@"):
         return data.encode()

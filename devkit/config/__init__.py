@@ -98,7 +98,7 @@ class DebugSection(_Section):
 class Config(_Section):
     """The whole configuration, with every default filled in."""
 
-    service: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")]
+    service: Annotated[str, Field(pattern=r"^[a-z][-a-z0-9]{0,30}[a-z0-9]$")]
     entry_script: str = "score.py"
     source_directory: str = "."
     environment: str | None = None

@@ -87,7 +87,8 @@ def service_name(folder: str) -> str:
     """Make a valid service name of a folder's name: "My Modèl_2" becomes "my-model-2"."""
     plain = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if not name[:1].isalpha():
+    # Engines refuse a container whose name is one letter.
+    if not name[:1].isalpha() or len(name) == 1:
         name = f"service-{name}".strip("-")
     return name[:32].strip("-")
 

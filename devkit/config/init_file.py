@@ -57,7 +57,7 @@ def write(workspace: Workspace, *, force: bool, dry_run: bool) -> Initialised:
             _store(workspace.root, made)
         except OSError as error:
             raise BadValue(
-                f"{path} cannot be written: {error}.",
+                f"{path} cannot be written: {error.strerror or error}.",
                 hint="Correct the folder's rights; `devkit init --dry-run` prints the file.",
             ) from error
     return made

@@ -13,7 +13,7 @@ from devkit.errors import BadValue, ConfigError, UnknownKey
 
 # What a pattern means, in words.
 _PATTERNS = {
-    "service": "lower-case letters, digits and hyphens, a letter first, at most 32",
+    "service": "lower-case letters, digits and hyphens, a letter first, 2 to 32 of them",
     "name": "letters, digits, hyphens, dots and underscores, a letter or digit first",
     "memory": 'a number with b, k, m or g, as in "2g"',
 }

@@ -128,8 +128,8 @@ class DockerEngine:
                 if error.status_code != 409:
                     raise
 
-    def remove_network(self, name: str) -> None:
-        """Remove a network; nothing when it is not there.
+    def remove_network(self, name: str) -> bool:
+        """Remove a network; say whether it was there.
 
         Raises:
             NotOurs: devkit did not make it.
@@ -140,6 +140,7 @@ class DockerEngine:
                 log.info("docker network rm %s", name)
                 with suppress(NotFound):
                     self._client.remove_network(network["Id"])
+            return network is not None
 
     def run(self, spec: RunSpec) -> Container:
         """Start a container, detached; a failed or interrupted start leaves nothing behind."""

@@ -66,6 +66,7 @@ def container(answer: Mapping[str, Any]) -> Container:
         labels=dict(config.get("Labels") or {}),
         ports=_ports(answer, runs=runs),
         started_at=str(state.get("StartedAt") or ""),
+        env=dict(_pair(entry) for entry in config.get("Env") or ()),
     )
 
 

@@ -18,7 +18,14 @@ from typing import BinaryIO
 import platformdirs
 
 from devkit import ports
-from devkit.contract import APP_ROOT, DEBUG_PORT, ENV_DEBUG_ADDRESS, ENV_SCORE_ADDRESS, SCORE_PORT
+from devkit.contract import (
+    APP_ROOT,
+    DEBUG_PORT,
+    ENV_DEBUG_ADDRESS,
+    ENV_SCORE_ADDRESS,
+    LABEL_RUN,
+    SCORE_PORT,
+)
 from devkit.engine import (
     BuildSpec,
     Container,
@@ -106,8 +113,9 @@ class ProcessEngine:
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Do nothing: processes share this machine's network."""
 
-    def remove_network(self, name: str) -> None:
+    def remove_network(self, name: str) -> bool:  # noqa: ARG002  the protocol's
         """Do nothing: processes share this machine's network."""
+        return False
 
     def run(self, spec: RunSpec) -> Container:
         """Start a service, detached; a failed or interrupted start leaves nothing behind."""
@@ -244,7 +252,8 @@ class ProcessEngine:
             "name": spec.name,
             "image": str(spec.image),
             "image_id": image.id,
-            "labels": {**image.labels, **spec.labels},
+            "labels": {**image.labels, **spec.labels, LABEL_RUN: secrets.token_hex(16)},
+            "env": dict(spec.env),
             "ports": [[it.container_port, it.bind, it.host_port] for it in bindings],
         }
         write_json(container.folder / SPEC, asked)

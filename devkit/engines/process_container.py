@@ -63,6 +63,7 @@ class ProcessContainer:
             labels=self.spec["labels"],
             ports={int(inside): (bind, port) for inside, bind, port in self.spec["ports"]},
             started_at=datetime.fromtimestamp(since, UTC).isoformat(),
+            env=self.spec.get("env", {}),
         )
 
     def exit_code(self) -> int | None:

@@ -22,6 +22,9 @@ from devkit.errors import LaunchFileBroken
 from devkit.launch import jsonc
 from devkit.launch.text import LAUNCH, TASKS, EditorFile, Item, merged, removed, template
 
+# VS Code's files are some kilobytes; the parser takes seconds for a megabyte.
+_MAX_BYTES = 1_000_000
+
 
 @dataclass(frozen=True)
 class Written:
@@ -171,7 +174,14 @@ def _translated(path: Path, edit: Callable[[], str]) -> str:
 def _read(path: Path) -> str | None:
     try:
         # Text mode would turn CRLF into LF.
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise LaunchFileBroken(
+                f"{path} is larger than {_MAX_BYTES // 1_000_000} MB; devkit left it as it is.",
+                hint="`devkit debug --no-launch` leaves .vscode/ alone.",
+            )
+        return data.decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -205,8 +215,9 @@ def _store(edit: _Edit) -> bool:
             _replace(edit.path.resolve(), edit.after)
     except (OSError, RuntimeError) as error:
         raise LaunchFileBroken(
-            f"{edit.path} cannot be written: {error}.",
-            hint="Correct its rights; `--no-launch` leaves .vscode/ alone.",
+            f"{edit.path} cannot be written: {getattr(error, 'strerror', None) or error}.",
+            hint="Correct the folder's rights; `devkit launch --print` prints what belongs there, "
+            "and `devkit debug --no-launch` leaves .vscode/ alone.",
         ) from error
     return True
 

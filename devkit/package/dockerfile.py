@@ -99,7 +99,7 @@ def values(
     Raises:
         BadValue: run.user or image.apt does not do.
     """
-    uid, gid = _user(workspace.config.run.user)
+    uid, gid = user_ids(workspace.config.run.user)
     for name in workspace.config.image.apt:
         if not _APT_PACKAGE.match(name):
             raise BadValue(
@@ -132,7 +132,12 @@ def values(
     }
 
 
-def _user(user: int | str) -> tuple[int, int]:
+def user_ids(user: int | str) -> tuple[int, int]:
+    """Return the user and the group that `run.user` means.
+
+    Raises:
+        BadValue: it is no number, nor "root".
+    """
     text = "0" if user == "root" else str(user)
     uid, _, gid = text.partition(":")
     if not uid.isdecimal() or not (gid or "0").isdecimal():

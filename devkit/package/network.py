@@ -171,7 +171,8 @@ def _indexes(
     links = [*_of(environ, "PIP_FIND_LINKS", "UV_FIND_LINKS")]
     links += [pip["find-links"]] if "find-links" in pip else []
     for value, origin in dict(reversed(links)).items():
-        notes.append(f"find-links {value} ({origin}) is not used: a build cannot reach it.")
+        shown = " ".join(map(public, value.split()))
+        notes.append(f"find-links {shown} ({origin}) is not used: a build cannot reach it.")
     return index, list(extra.items())
 
 
@@ -192,7 +193,9 @@ def _reachable(value: str, origin: str, notes: list[str]) -> bool:
     if parts.scheme in ("http", "https") and not local:
         return True
     what = "a port" if local else "a folder"
-    notes.append(f"Index {value} ({origin}) is not used: it is {what} of this machine.")
+    notes.append(
+        f"Index {public(_unnamed(value))} ({origin}) is not used: it is {what} of this machine."
+    )
     return False
 
 

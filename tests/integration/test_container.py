@@ -52,9 +52,9 @@ def test_a_service_starts_is_found_stopped_and_deleted(engine: Engine, base_imag
     stopped = container.find(engine, service=SERVICE)
     assert stopped is not None
     assert stopped.state == "exited"
-    assert container.delete(engine, SERVICE)
+    assert container.delete(engine, SERVICE).container
     assert container.find(engine, service=SERVICE) is None
-    assert not container.delete(engine, SERVICE)
+    assert not container.delete(engine, SERVICE).container
 
 
 def test_ports_stay_the_same_over_a_restart(engine: Engine, base_image: str) -> None:

@@ -49,7 +49,7 @@ def test_a_service_is_installed_run_edited_and_deleted(
     engine.build(spec, progress=said.append)
     assert any("debugpy" in line for line in said)
 
-    config = Config.model_validate({"service": "p", "ports": {"score": "auto", "debug": "auto"}})
+    config = Config.model_validate({"service": "pp", "ports": {"score": "auto", "debug": "auto"}})
     started = container.start(engine, container.run_spec(config, TAG, workspace_root=workspace))
 
     def ready(generation: int | None = None) -> service.Status:
@@ -69,12 +69,12 @@ def test_a_service_is_installed_run_edited_and_deleted(
     score.write_text(SCORE.replace("ANSWER", "after it"))
     ready(first.generation + 1)
     assert answer() == b'"after it"'
-    assert b"init here" in b"".join(engine.logs("p"))
+    assert b"init here" in b"".join(engine.logs("pp"))
 
-    container.stop(engine, "p")
-    stopped = engine.container("p")
+    container.stop(engine, "pp")
+    stopped = engine.container("pp")
     assert stopped is not None
     assert not stopped.is_running
-    assert container.delete(engine, "p")
+    assert container.delete(engine, "pp").container
     assert engine.containers({}) == []
     assert score.exists()

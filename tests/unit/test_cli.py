@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from devkit import session as session_module
 from devkit.cli import cli
+from devkit.cli import run as run_module
 from devkit.errors import PortInUse
 from devkit.session import Session
 from tests.serving_engine import ServingEngine
@@ -284,7 +285,7 @@ def test_ctrl_c_where_nobody_can_be_asked_leaves_the_service_running(
 ) -> None:
     typed = devkit("debug", "--no-color")
     assert typed.code == 130
-    assert typed.err.splitlines()[-1] == "Error: iris goes on running; `devkit stop` ends it."
+    assert typed.err.splitlines()[-1] == "iris goes on running; `devkit stop` ends it."
     assert engine.boxes["iris"].container.is_running
 
 
@@ -373,9 +374,10 @@ def test_status_is_text_and_json(devkit: Type, engine: ServingEngine) -> None:
 
 
 def test_a_command_without_its_service_has_exit_code_6(devkit: Type) -> None:
-    for words in (["status"], ["logs"], ["shell"], ["stop"], ["reload"], ["invoke", "-d", "1"]):
-        typed = devkit(*words, "--json")
+    for words in (["status"], ["logs"], ["exec"], ["stop"], ["reload"], ["invoke", "-d", "1"]):
+        typed = devkit("--json", *words, *(["true"] if words == ["exec"] else []))
         assert (typed.code, typed.json["error"]["code"]) == (6, "NoService"), words
+    assert devkit("shell").code == 6
 
 
 def test_logs_are_filtered_and_made_harmless(devkit: Type, engine: ServingEngine) -> None:
@@ -403,7 +405,8 @@ def test_invoke_takes_its_body_from_words_files_and_stdin(devkit: Type, root: Pa
     (root / "x.json").write_text('{"from": "file"}')
     assert devkit("invoke", "-d", '{"a": 1}').out == '{"a": 1}\n'
     assert devkit("invoke", "-d", "@x.json").out == '{"from": "file"}\n'
-    assert devkit("invoke", "-d", "-", stdin='"stdin"').out == '"stdin"\n'
+    for word in ("-", "@-"):
+        assert devkit("invoke", "-d", word, stdin='"stdin"').out == '"stdin"\n'
     answer = devkit("invoke", "-d", "1", "--json").json
     assert (answer["status"], answer["body"]) == (200, "1")
     assert devkit("invoke", "-d", "@missing.json").code == 2
@@ -414,6 +417,21 @@ def test_invoke_has_exit_code_6_when_the_answer_is_an_error(devkit: Type) -> Non
     typed = devkit("invoke", "--path", "/fail", "-d", "x")
     assert typed.code == 6
     assert typed.err.startswith("502 in ")
+    typed = devkit("invoke", "--path", "/fail", "-d", "x", "--json")
+    assert typed.code == 6
+    assert (typed.json["ok"], typed.json["status"], typed.json["body"]) == (False, 502, "x")
+
+
+def test_invoke_tells_a_failure_with_local_paths(devkit: Type, root: Path) -> None:
+    devkit("debug", "--detach")
+    traceback = 'File "/var/azureml-app/iris/score.py", line 6\nValueError: \x1b]0;no\x07'
+    body = json.dumps({"message": "run() raised", "error": {"traceback": traceback}})
+    typed = devkit("invoke", "--path", "/fail", "-d", body)
+    assert typed.out.splitlines() == [
+        "run() raised",
+        f'File "{root}/score.py", line 6',
+        "ValueError: \\x1b]0;no\\x07",
+    ]
 
 
 def test_exec_gives_the_childs_output_and_exit_code(
@@ -481,3 +499,103 @@ def test_a_reader_that_has_seen_enough_is_no_error(root: Path) -> None:
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, cwd=root, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"{", b"")
+
+
+SAVED = "Saved files are brought in by `devkit debug` while it follows"
+
+
+@pytest.mark.parametrize("words", [("debug", "--detach"), ("run",), ("status",), ("reload",)])
+def test_where_nothing_follows_it_is_said_how_saved_files_get_in(
+    devkit: Type, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    devkit("debug", "--detach")
+    assert SAVED in devkit(*words).out
+    monkeypatch.setattr(type(engine), "name", "process")
+    assert SAVED not in devkit(*words).out
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_where_debug_follows_nothing_more_is_to_be_done(devkit: Type) -> None:
+    assert SAVED not in devkit("debug").out
+
+
+@pytest.mark.parametrize("command", ["status", "invoke"])
+def test_what_the_service_raised_is_made_harmless(
+    devkit: Type, engine: ServingEngine, command: str
+) -> None:
+    devkit("debug", "--detach")
+    engine.fail("/var/azureml-app/iris/score.py", 2, "no \x1b]0;owned\x07\u202emodel")
+    words = ("-d", "a\x1b]0;owned\x07\u202eb") if command == "invoke" else ()
+    for typed in (devkit(command, *words), devkit(command, *words, "--json")):
+        assert "owned" in typed.out
+        assert not {"\x1b", "\x07", "\u202e"} & set(typed.out)
+
+
+def test_exec_as_json_is_one_object(devkit: Type, capfd: pytest.CaptureFixture[str]) -> None:
+    devkit("debug", "--detach")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["exec", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert ended.value.code == 7
+    assert json.loads(capfd.readouterr().out) == {
+        "ok": False,
+        "exit_code": 7,
+        "stdout": "out\n",
+        "stderr": "err\n",
+    }
+
+
+def test_a_shell_refuses_json(devkit: Type) -> None:
+    typed = devkit("shell", "--json")
+    assert (typed.code, typed.json["error"]["code"]) == (2, "UsageError")
+    assert "`devkit exec --json" in typed.json["error"]["message"]
+
+
+@pytest.mark.parametrize("words", [("reload",), ("exec", "true"), ("shell",), ("invoke",)])
+def test_a_stopped_service_is_started_by_what_the_hint_says(
+    devkit: Type, words: tuple[str, ...]
+) -> None:
+    devkit("debug", "--detach")
+    devkit("stop")
+    typed = devkit(*words)
+    assert typed.code == 6
+    assert "does not run" in typed.err
+    assert "`devkit run`" in typed.err
+
+
+@pytest.mark.parametrize("words", [(), ("config",)])
+def test_a_group_alone_shows_its_help_which_is_no_error(devkit: Type, words: list[str]) -> None:
+    typed = devkit(*words)
+    assert typed.code == 2
+    assert typed.err.startswith("Usage: ")
+    assert "Error" not in typed.err
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "env", "times"),
+    [(True, {}, 1), (True, {"DEVKIT_TASK": "1"}, 2), (False, {}, 2)],
+)
+def test_a_failed_init_is_said_once_to_a_person(
+    devkit: Type,
+    engine: ServingEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,
+    env: dict[str, str],
+    times: int,
+) -> None:
+    engine.fail("/var/azureml-app/iris/score.py", 2, "no model")
+    monkeypatch.setattr(run_module, "_is_terminal", lambda: is_terminal)
+    typed = devkit("debug", "--detach", env=env)
+    assert typed.code == 6
+    assert typed.err.count("no model") == times
+    assert ("devkit: failed" in typed.err) == (times == 2)
+
+
+def test_init_where_nothing_may_be_written_is_a_sentence_and_a_hint(
+    devkit: Type, root: Path
+) -> None:
+    (root / ".devkit").write_text("a file where the folder should be")
+    error = devkit("init", "--json")
+    assert error.code == 2
+    assert f"{root / 'devkit.yaml'} cannot be written: Not a directory." in error.out
+    assert "`devkit init --dry-run`" in error.out
+    assert not (root / "devkit.yaml").exists()

@@ -106,6 +106,8 @@ def test_models_of_one_stem_keep_their_suffix_as_a_name(root: Path) -> None:
         ("My Modèl_2", "my-model-2"),
         ("2024 run", "service-2024-run"),
         ("日本", "service"),
+        ("ü", "service-u"),
+        ("x", "service-x"),
         ("x" * 60, "x" * 32),
     ],
 )
@@ -325,3 +327,9 @@ def test_the_schema_requires_nothing_and_knows_every_key() -> None:
     made = schema()
     assert "required" not in made
     assert set(made["properties"]) == set(Config.model_fields)
+
+
+def test_a_service_name_of_one_letter_is_refused(root: Path) -> None:
+    with pytest.raises(BadValue, match='service is "x"') as refused:
+        loaded(root, overrides={"service": Override("x", "--service")})
+    assert "2 to 32" in (refused.value.hint or "")

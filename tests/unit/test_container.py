@@ -11,7 +11,7 @@ import pytest
 
 from devkit import container, contract
 from devkit.config import Config
-from devkit.container import RunOptions
+from devkit.container import Removed, RunOptions
 from devkit.engine import Container, EngineInfo, PortBinding, RunSpec, Tag
 from devkit.errors import (
     BadValue,
@@ -263,12 +263,51 @@ def test_a_service_is_found_by_its_labels(engine: FakeEngine, tmp_path: Path) ->
 
 
 def test_stopping_keeps_the_container_and_deleting_leaves_nothing(engine: FakeEngine) -> None:
-    container.start(engine, spec())
+    started = container.start(engine, spec())
     container.stop(engine, "iris")
     assert not engine.boxes["iris"].container.is_running
-    assert container.delete(engine, "iris") is True
+    there = Removed(container=True, network=True)
+    assert container.delete(engine, "iris", only=started.id) == there
     assert (engine.boxes, engine.networks) == ({}, {})
-    assert container.delete(engine, "iris") is False
+    nothing = Removed(container=False, network=False)
+    assert container.delete(engine, "iris", only=started.id) == nothing
+
+
+def test_a_container_that_took_the_place_of_the_one_to_delete_stays(engine: FakeEngine) -> None:
+    first = container.start(engine, spec())
+    second = container.start(engine, spec())
+    nothing = Removed(container=False, network=False)
+    assert container.delete(engine, "iris", only=first.id) == nothing
+    assert container.find(engine, service="iris") == second
+    assert set(engine.networks) == {"devkit-iris"}
+
+
+@pytest.mark.parametrize("image_has_mark", [False, True])
+def test_a_container_that_has_all_its_labels_from_its_image_is_not_ours(
+    engine: FakeEngine, image_has_mark: bool
+) -> None:
+    mark = {contract.LABEL_RUN: "0" * 32} if image_has_mark else {}
+    made = container.start(engine, spec())
+    image_labels = {**made.labels, **mark}
+    engine.add_image("evil:1", labels=image_labels)
+    labels = {k: v for k, v in image_labels.items() if image_has_mark or k != contract.LABEL_RUN}
+    evil = engine.images["evil:1"].id
+    box = engine.boxes["iris"]
+    box.container = dataclasses.replace(box.container, image_id=evil, labels=labels)
+    assert container.find(engine, service="iris") is None
+    assert container.services(engine) == []
+    with pytest.raises(NotOurs):
+        container.stop(engine, "iris")
+    with pytest.raises(NotOurs):
+        container.start(engine, spec())
+    with pytest.raises(NotOurs):
+        container.delete(engine, "iris")
+    assert box.container.is_running
+
+
+def test_a_container_with_another_name_than_its_service_is_not_ours(engine: FakeEngine) -> None:
+    engine.run(dataclasses.replace(spec(), name="decoy"))
+    assert container.find(engine, service="iris") is None
 
 
 def test_stopping_a_service_that_is_not_there_says_so(engine: FakeEngine) -> None:
@@ -277,9 +316,9 @@ def test_stopping_a_service_that_is_not_there_says_so(engine: FakeEngine) -> Non
 
 
 def test_deleting_leaves_other_services_alone(engine: FakeEngine) -> None:
-    container.start(engine, spec())
+    started = container.start(engine, spec())
     container.start(engine, spec(service="other", ports={"score": "auto", "debug": "auto"}))
-    container.delete(engine, "iris")
+    container.delete(engine, "iris", only=started.id)
     assert set(engine.boxes) == {"other"}
     assert set(engine.networks) == {"devkit-other"}
 

@@ -212,6 +212,7 @@ def test_what_is_too_large_is_named_and_the_rest_is_kept(
     monkeypatch.setattr(edits, "MOST_BYTES_EACH", 10)
     monkeypatch.setattr(edits, "MOST_BYTES", 15)
     (root / "same.bin").write_bytes(b"s" * 20)
+    os.utime(root / "same.bin", (0, 0))  # as the engine in memory says of every file
     started(fake)
     for name, size in {"a": 11, "b": 10, "c": 6, "d": 5, "same.bin": 20}.items():
         fake.edit("iris", f"{IRIS}/{name}", name[:1].encode() * size)
@@ -221,6 +222,52 @@ def test_what_is_too_large_is_named_and_the_rest_is_kept(
     assert made.left_out == ("a", "c")
     assert "not kept" in str(made)
     assert "a, c" in (made.folder / "README-devkit.txt").read_text("utf-8")
+
+
+class LargeEngine(FakeEngine):
+    """A file "large" of 60 MB; `read` counts what of the archives was taken."""
+
+    def __init__(self, *images: str) -> None:
+        super().__init__(*images)
+        self.read = 0
+
+    def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
+        for chunk in super().archive_out(container, path):
+            for at in range(0, len(chunk), 1 << 20):
+                self.read += 1 << 20
+                yield chunk[at : at + (1 << 20)]
+
+
+@pytest.mark.parametrize("others", [0, 6])
+def test_a_file_over_the_limit_is_named_and_not_read(root: Path, others: int) -> None:
+    engine = LargeEngine("debug:1")
+    started(engine)
+    engine.edit("iris", f"{IRIS}/large", bytes(edits.MOST_BYTES_EACH + 1))
+    names = {f"{side}{number}.py" for number in range(others // 2) for side in ("a", "z")}
+    for name in names:
+        engine.edit("iris", f"{IRIS}/{name}", b"# inside\n")
+    (root / "large").write_bytes(bytes(edits.MOST_BYTES_EACH + 1))
+    made = found(engine, root)
+    assert made is not None
+    assert made.left_out == ("large",)
+    assert set(made.files) == names
+    assert engine.read < 20 << 20
+
+
+def test_half_done_folders_of_a_devkit_that_was_killed_are_swept(
+    fake: FakeEngine, root: Path
+) -> None:
+    trash = root / ".devkit" / "trash"
+    for name in (".old", ".young", "20200101-000000-iris"):
+        (trash / name / "edits").mkdir(parents=True)
+    for name in (".old", "20200101-000000-iris"):
+        os.utime(trash / name, (0, 0))
+    started(fake)
+    fake.edit("iris", f"{IRIS}/score.py", b"inside\n")
+    assert found(fake, root) is not None
+    assert not (trash / ".old").exists()
+    assert (trash / ".young").exists()
+    assert (trash / "20200101-000000-iris").exists()
 
 
 def test_a_file_that_went_meanwhile_is_named(fake: FakeEngine, root: Path) -> None:

@@ -32,3 +32,9 @@ def test_a_bad_line_is_named_by_its_number_without_its_value(tmp_path: Path, lin
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"gone\.env"):
         read_env_file(tmp_path / "gone.env")
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "dev.env"
+    file.write_bytes("A=1\u2028B=2\x0cC=3\rD=4\x85E=5\r\nF=6\n".encode())
+    assert read_env_file(file) == {"A": "1\u2028B=2\x0cC=3\rD=4\x85E=5", "F": "6"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from devkit import launch
-from devkit.cli.run import TASK_FAILED, TASK_READY, TASK_STARTING
+from devkit.cli.run import TASK_FAILED, TASK_READY, TASK_STARTING, TASK_VARIABLE
 from devkit.contract import RUNTIME_ROOT
 from devkit.engine import Placement
 from devkit.errors import LaunchFileBroken
@@ -361,3 +361,39 @@ def _file(root: Path, name: str, text: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return path
+
+
+def test_a_file_that_is_too_large_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / ".vscode" / "launch.json"
+    path.parent.mkdir()
+    path.write_text("{}" + " " * 1_000_000)
+    with pytest.raises(LaunchFileBroken, match="larger than 1 MB"):
+        launch.write(tmp_path, ENTRY, TASK)
+    assert path.stat().st_size == 1_000_002
+
+
+@pytest.mark.parametrize("text", ["[" * 400_000, "[" * 400_000 + "]" * 400_000])
+def test_a_file_that_is_nested_too_deeply_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ".vscode" / "launch.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(LaunchFileBroken, match="nested too deeply"):
+        launch.write(tmp_path, ENTRY, TASK)
+    with pytest.raises(LaunchFileBroken, match="nested too deeply"):
+        launch.remove(tmp_path)
+    assert path.read_text() == text
+
+
+def test_the_hint_for_a_folder_without_rights_names_commands_that_are_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".vscode").symlink_to("/proc/nowhere")
+    with pytest.raises(LaunchFileBroken) as refused:
+        launch.write(tmp_path, ENTRY, TASK)
+    assert "[Errno" not in refused.value.message
+    assert "`devkit launch --print`" in (refused.value.hint or "")
+    assert "`devkit debug --no-launch`" in (refused.value.hint or "")
+
+
+def test_the_task_says_that_it_is_the_task() -> None:
+    assert TASK["options"]["env"] == {TASK_VARIABLE: "1"}

@@ -54,6 +54,20 @@ def test_further_indexes_are_all_used_and_the_best_version_wins_as_in_pip(tmp_pa
     assert reach.settings["UV_INDEX_STRATEGY"] == "unsafe-best-match"
 
 
+def test_no_note_shows_a_password_of_an_address_that_is_not_used(tmp_path: Path) -> None:
+    wants = Requirements(extra_index_urls=("file://me:hunter2@host/w",))
+    environ = {
+        "PIP_INDEX_URL": "https://me:hunter2@127.0.0.1/simple",
+        "UV_INDEX": "mine=https://me:hunter2@localhost/x",
+        "PIP_FIND_LINKS": "https://me:hunter2@a.test/x https://you:hunter2@b.test/y /wheels",
+    }
+    notes = "\n".join(found(tmp_path, environ, wants=wants).notes)
+    assert "hunter2" not in notes
+    for address in ("file://host/w", "https://127.0.0.1/simple", "https://localhost/x"):
+        assert address in notes
+    assert "find-links https://a.test/x https://b.test/y /wheels (" in notes
+
+
 def test_the_environment_file_beats_the_machine(tmp_path: Path) -> None:
     wants = Requirements(index_url="https://w.test/simple")
     reach = found(tmp_path, {"PIP_INDEX_URL": "https://a.test/simple"}, wants=wants)

@@ -147,3 +147,14 @@ def test_values_become_json_whatever_they_hold() -> None:
         "a": ["/x", "\ufffd"],
         "1": [2],
     }
+
+
+def test_a_result_is_harmless_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;t\x07\x9b2J\u202eab\udc80 ünï"
+    Output().result({"text": hostile}, hostile)
+    assert capsys.readouterr().out == "\\x1b]0;t\\x07\\x9b2J\\u202eab\\udc80 ünï\n"
+    Output(as_json=True).result({"text": hostile}, "", ok=False)
+    written = capsys.readouterr().out
+    assert json.loads(written) == {"ok": False, "text": hostile}
+    assert "ünï" in written
+    assert not set(hostile[:-4]) & set(written) - set(map(chr, range(32, 127)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -45,3 +46,21 @@ def test_ports_that_are_chosen_are_free_and_different() -> None:
     assert first != second
     for port in (first, second):
         assert ports.is_free("127.0.0.1", port)
+
+
+def test_all_taken_ports_are_named_with_one_command_that_avoids_them(held: int) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        bindings = [PortBinding(5001, held), PortBinding(5678, other.getsockname()[1])]
+        with pytest.raises(PortInUse) as refused:
+            ports.refuse_taken(LocalEngine(), bindings, own=())
+        for binding in bindings:
+            assert f"ort {binding.host_port} of this machine is already used" in str(refused.value)
+    hint = refused.value.hint or ""
+    found = re.match(r"`devkit debug --port (\d+) --debug-port (\d+)`", hint)
+    assert found is not None, hint
+    assert len({held, bindings[1].host_port, *map(int, found.groups())}) == 4
+    assert "`devkit debug --port auto --debug-port auto`" in hint
+
+
+def test_a_port_that_the_service_has_itself_is_not_taken(held: int) -> None:
+    ports.refuse_taken(LocalEngine(), [PortBinding(5001, held)], own={("127.0.0.1", held)})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -238,3 +239,49 @@ def test_a_reload_says_what_came_of_it() -> None:
         assert service.reload("127.0.0.1", port).is_ready
         with pytest.raises(InitFailed, match="no model"):
             service.reload("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"headers": {"X": "1\r\nY: 2"}},
+        {"headers": {"": "1"}},
+        {"headers": {"X": "日本"}},
+        {"path": "/sco re"},
+        {"path": "/scöre"},
+        {"method": "PO ST\x00"},
+    ],
+)
+def test_a_request_that_http_does_not_have_is_refused(url: str, request_: dict[str, Any]) -> None:
+    path = request_.pop("path", "/score")
+    with pytest.raises(BadValue, match="cannot be sent") as refused:
+        service.invoke(url + path, b"1", **request_)
+    assert "--header" in (refused.value.hint or "")
+
+
+def failing(**body: Any) -> service.Answer:
+    return service.Answer(502, (), json.dumps(body).encode(), 0.1)
+
+
+def test_a_failing_answer_is_told_with_its_traceback_in_local_paths() -> None:
+    told = failing(message="run() raised ValueError: no model", error=ERROR).told(MAPPINGS)
+    assert told.splitlines() == [
+        "run() raised ValueError: no model",
+        'File "/work/lib/a.py", line 7, in init',
+        "ValueError: no model",
+    ]
+
+
+@pytest.mark.parametrize("body", [b"plain", b"[1]", b'{"error": "x"}', b"[" * 100_000, b"\xff"])
+def test_an_answer_that_is_no_failure_of_ours_is_told_as_it_is(body: bytes) -> None:
+    answer = service.Answer(502, (), body, 0.1)
+    assert answer.told(MAPPINGS) == answer.text()
+
+
+def test_the_hint_of_a_failure_says_who_brings_the_mended_file_in() -> None:
+    failed = {**STATUS, "state": "failed", "error": ERROR}
+    own = [Placement(Path("/work/ws"), PurePosixPath("/work/ws"))]
+    for mappings, hint in ((MAPPINGS, "`devkit debug --detach`"), (own, "loaded at once")):
+        with runtime(lambda *_: failed) as port, pytest.raises(InitFailed) as raised:
+            service.reload("127.0.0.1", port, mappings=mappings)
+        assert hint in (raised.value.hint or "")

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from devkit import reuse
 from devkit import session as module
 from devkit.config import Override, load
+from devkit.engine import RunSpec, Tag
 from devkit.errors import (
     ContainerDied,
     EntryScriptBroken,
@@ -21,6 +23,7 @@ from devkit.errors import (
     LaunchFileBroken,
     MappingNotProved,
     NoService,
+    NotOurs,
     OutOfMemory,
     RemoteDebugRefused,
     SyncHalted,
@@ -302,6 +305,176 @@ def test_options_stick_while_the_container_is_there(
         assert session.workspace.origins["image.base"] == "the container iris-demo"
     assert runs(engine) == ["build", "run"]
     assert after.running.debug == before.running.debug
+
+
+def started_with(root: Path, given: dict[str, Any], start: StartOptions | None = None) -> None:
+    session = Session(load(root, overrides=given, environ={}), progress=unheard)
+    session.run(BuildOptions(), start or StartOptions())
+
+
+def relabelled(engine: ServingEngine, **changes: str) -> None:
+    """Change labels of the container, "options" for devkit.options, as somebody else may."""
+    box = engine.boxes["iris-demo"]
+    labels = {**box.container.labels, **{f"devkit.{k}": v for k, v in changes.items()}}
+    box.container = replace(box.container, labels=labels)
+
+
+def test_variables_stick_and_their_values_are_in_no_label(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    started_with(root, {"run.env": Override({"TOKEN": "hunter2"}, "--env")})
+    (root / "requirements.txt").write_text("attrs\n")
+    for _ in range(2):
+        debugged(Session(load(root, environ={}), progress=unheard))
+        assert engine.boxes["iris-demo"].spec.env["TOKEN"] == "hunter2"
+        assert "hunter2" not in str(engine.boxes["iris-demo"].container.labels)
+    assert runs(engine) == ["build", "run"] * 2
+
+
+def test_debug_has_a_debugger_after_a_run_without_one(opened: Open, engine: ServingEngine) -> None:
+    opened().run(BuildOptions(), StartOptions(debug=False))
+    assert debugged(opened()).running.debug is not None
+    assert engine.boxes["iris-demo"].spec.env["DEVKIT_DEBUG"] == "1"
+
+
+def test_open_ports_have_to_be_asked_for_each_time(
+    opened: Open, engine: ServingEngine, root: Path, said: list[str]
+) -> None:
+    started_with(root, {}, StartOptions(bind="0.0.0.0", allow_remote_debug=True))
+    start = {"bind": "0.0.0.0", "allow_remote_debug": True}
+    relabelled(engine, options=json.dumps({"config": {}, "start": start, **start}))
+    debugged(opened())
+    assert {port.bind for port in engine.boxes["iris-demo"].spec.ports} == {"127.0.0.1"}
+    assert engine.boxes["iris-demo"].spec.env["DEVKIT_DEBUG_CLIENTS"] == "host"
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("options", "{"),
+        ("options", "[" * 100_000),
+        ("options", "[]"),
+        ("options", '{"config": []}'),
+        ("options", '{"env": [1]}'),
+        ("options", '{"debug": "no"}'),
+        ("layout", "{"),
+        ("layout", '[{"local": "."}]'),
+        ("layout", '[{"local": ".", "remote": 1}]'),
+        ("layout", '[{"local": "\\u0000", "remote": "/a"}]'),
+        ("layout", '[{"local": ".", "remote": "/a/../b"}]'),
+        ("workspace", ""),
+        ("workspace", "here"),
+    ],
+)
+def test_a_label_that_devkit_did_not_write_is_told(
+    opened: Open, engine: ServingEngine, root: Path, label: str, text: str
+) -> None:
+    debugged(opened())
+    relabelled(engine, **{label: text})
+    session = Session(load(root, environ={}), progress=unheard)
+    told = f"devkit.{label} of the container iris-demo"
+    with pytest.raises(NotOurs, match=told) as caught:
+        debugged(session)
+    assert "docker rm" in (caught.value.hint or "")
+    assert engine.boxes["iris-demo"].container.is_running
+
+
+@pytest.mark.parametrize(
+    "config", [{"run.user": []}, {"bind": "0.0.0.0"}, {"run": {"user": 0}}, {"ports.score": -1}]
+)
+def test_options_that_this_devkit_does_not_take_say_nothing(
+    opened: Open, engine: ServingEngine, root: Path, config: dict[str, Any]
+) -> None:
+    debugged(opened())
+    relabelled(engine, options=json.dumps({"config": {"run.memory": "1g", **config}}))
+    with Session(load(root, environ={}), progress=unheard) as session:
+        debugged(session)
+        assert session.workspace.config.run == load(root, environ={}).config.run
+
+
+def other_workspace(tmp_path: Path, name: str = "iris-demo") -> Session:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "score.py").write_text(SCORE)
+    given = {"service": Override(name, "--service"), "ports.score": "auto", "ports.debug": "auto"}
+    return Session(load(folder, overrides=given, environ={}), progress=unheard)
+
+
+def test_deleting_another_workspaces_service_leaves_the_files_of_both(
+    opened: Open, engine: ServingEngine, root: Path, tmp_path: Path
+) -> None:
+    debugged(opened())
+    other = other_workspace(tmp_path)
+    other.launch_files("write")
+    engine.edit("iris-demo", f"{INSIDE}/score.py", b"# inside\n")
+    done = other.delete(other.deletion(with_launch=True))
+    assert (done.container, done.launch_root) == ("iris-demo", None)
+    for folder in (root, tmp_path / "other"):
+        assert (folder / ".vscode" / "launch.json").exists()
+    assert trashed(root) == []
+    (kept,) = trashed(tmp_path / "other")
+    assert list(kept.values()) == [b"# inside\n"]
+
+
+def test_a_container_of_another_workspace_is_neither_kept_nor_copied(
+    opened: Open, engine: ServingEngine, root: Path, tmp_path: Path
+) -> None:
+    started_with(root, {"run.memory": Override("1g", "--memory")})
+    other = other_workspace(tmp_path)
+    port = engine.boxes["iris-demo"].container.ports[5678][1]
+    assert str(port) not in other.launch_files("print").text
+    debugged(other)
+    assert runs(engine) == ["build", "run"] * 2
+    assert engine.boxes["iris-demo"].spec.memory is None
+
+
+def test_delete_says_what_was_there(opened: Open, engine: ServingEngine, root: Path) -> None:
+    debugged(opened())
+    session = opened()
+    plan = session.deletion(with_launch=True)
+    assert session.delete(plan) == plan
+    nothing = session.delete(plan)
+    assert str(nothing) == "nothing: nothing of iris-demo was there"
+    assert jsonable(nothing) == {
+        "service": "iris-demo",
+        "container": None,
+        "container_id": None,
+        "network": None,
+        "launch_root": None,
+        "edits": None,
+    }
+
+
+def test_files_of_a_service_that_runs_as_root_by_name_move_into_it(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    debugged(opened(run__user="root"))
+    (root / "helper.py").write_text(HELPER + "# edited\n")
+    debugged(opened(run__user="root"))
+    assert runs(engine) == ["build", "run"]
+    files = engine.boxes["iris-demo"].files
+    assert files[PurePosixPath(INSIDE, "helper.py")].endswith(b"# edited\n")
+
+
+def test_the_image_of_before_goes_with_its_container(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    for requirement in ("attrs", "idna", "six"):
+        (root / "requirements.txt").write_text(f"{requirement}\n")
+        debugged(opened())
+        assert [image.tags for image in engine.images.values()] == [("debug:1",)]
+
+
+def test_an_image_of_before_that_is_used_or_not_ours_stays(
+    opened: Open, engine: ServingEngine, root: Path
+) -> None:
+    foreign = engine.add_image("debug:1")
+    (first,) = [opened().package(BuildOptions())]
+    engine.run(RunSpec(Tag("debug", "1"), "neighbour", {}, {}, ()))
+    (root / "requirements.txt").write_text("attrs\n")
+    debugged(opened())
+    assert engine.image(foreign.id) is not None
+    assert engine.image(first.id) is not None
 
 
 def test_options_given_now_win_over_those_that_stick(
@@ -613,7 +786,7 @@ def test_a_line_without_end_is_not_kept_whole() -> None:
 def test_options_of_a_container_are_json_in_a_label(
     opened: Open, engine: ServingEngine, root: Path
 ) -> None:
-    given = {"ports.score": Override("auto", "--port"), "service": Override("x", "--service")}
+    given = {"ports.score": Override("auto", "--port"), "service": Override("xy", "--service")}
     debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
-    said = json.loads(engine.boxes["x"].container.labels["devkit.options"])
+    said = json.loads(engine.boxes["xy"].container.labels["devkit.options"])
     assert said["config"] == {"ports.score": "auto"}

@@ -87,3 +87,13 @@ def test_a_terminal_is_raw_meanwhile_and_as_before_afterwards() -> None:
     assert os.waitstatus_to_exitcode(status) == 5
     assert "03 04 0d" in shown.decode()
     assert before == after
+
+
+def test_output_can_be_captured_while_stdin_goes_in() -> None:
+    script = "import os, sys\nfrom devkit import terminal\n"
+    script += "from devkit.engines.pipe_stream import PipeStream\n"
+    script += "stream = PipeStream(['cat'], env=os.environ, on_stderr=terminal.to_stderr)\n"
+    script += "print(terminal.captured(stream))"
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, input=b"in", capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"(0, b'in')\n"
