@@ -71,7 +71,7 @@ def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **optio
     While it follows, saved files reach the container at once. Ctrl-C asks whether to stop the
     service. A container that runs is kept when only source files changed. Options stick until
     others are given or `devkit delete`, so that F5 and a plain `devkit debug` find the service as
-    it was started.
+    it was started; but --bind, --allow-remote-debug and --no-debug have to be said each time.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session:
