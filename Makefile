@@ -6,7 +6,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 # The Pythons whose base images the engine tests use.
 BASES := 3.13 3.11
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup engine base lint fmt type test-unit test-engine bench wheel clean
+.PHONY: help demo test setup engine base test-engines lint fmt type test-unit test-engine test-editor bench wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -14,7 +14,7 @@ help: ## this list
 demo: engine ## the main job, watched: package, run, breakpoint, hot reload (2 to 5 minutes the first time)
 	@$(PY) scripts/demo.py
 
-test: base lint type ## everything that has to hold: lint, types, unit tests, tests on a real engine
+test: base test-engines lint type ## everything that has to hold: lint, types, unit tests, tests on a real engine
 	@if scripts/engine >/dev/null 2>&1; then $(PYTEST); else \
 	  echo "No container engine: the tests that need one are left out."; \
 	  $(PYTEST) -m "not engine"; fi
@@ -27,6 +27,9 @@ engine: setup ## finds an engine, or installs and starts one (Debian, root); scr
 
 base: engine ## the base images of the tests: pulled, or made from Debian packages
 	@$(PY) scripts/base.py $(BASES)
+
+test-engines: setup ## what the tests of other engines need: buildx, Podman, an ssh server (Debian, root)
+	@scripts/test-engines
 
 lint: setup ## style, formatting, and which module may import which
 	@$(PY) -m ruff check
@@ -43,8 +46,12 @@ type: setup ## mypy --strict
 test-unit: setup ## the tests without an engine, in seconds
 	@$(PYTEST) tests/unit tests/test_docs.py
 
-test-engine: base ## the tests on a real engine
+test-engine: base test-engines ## the tests on a real engine
 	@$(PYTEST) -m engine
+
+test-editor: base ## F5 in a real VS Code in a real browser (a minute to install, three to run)
+	@scripts/editor
+	@$(PY) -m pytest tests/e2e
 
 bench: base ## every figure, beside what one would do by hand
 	@$(PY) -m bench

@@ -9,7 +9,6 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections import deque
@@ -17,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 import psutil
 
+from devkit.child_process import child_process
 from devkit.contract import LABEL_BASE_PYTHON, OFFICIAL_BASE, OWN_BASE
 from devkit.engine import BuildSpec, Engine, Image, Progress, Tag
 from devkit.errors import BadValue, BaseImageMissing, BuildError, NameInUse
@@ -234,7 +233,7 @@ def _labels(python: str, suite: str) -> dict[str, str]:
 def _imported(engine: Engine, root: Path, name: Tag, labels: Mapping[str, str]) -> Image:
     left_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
     command = ["tar", "-C", str(root), "--numeric-owner", *left_out, "-c", "."]
-    with _child(command, stderr=subprocess.DEVNULL) as (tar, output):
+    with child_process(command, stderr=subprocess.DEVNULL) as (tar, output):
         image = engine.import_image(output, name, labels=labels)
         if tar.wait() != 0:
             engine.remove_image(str(name))
@@ -248,7 +247,7 @@ def _imported(engine: Engine, root: Path, name: Tag, labels: Mapping[str, str]) 
 def _run(command: Sequence[str], progress: Progress, failure: str) -> None:
     last: deque[str] = deque(maxlen=15)
     log.debug("%s", shlex.join(command))
-    with _child(command, stderr=subprocess.STDOUT) as (child, output):
+    with child_process(command, stderr=subprocess.STDOUT) as (child, output):
         for raw in output:
             line = raw.decode(errors="replace").strip()
             last.append(line)
@@ -260,35 +259,6 @@ def _run(command: Sequence[str], progress: Progress, failure: str) -> None:
 
 def _tail(lines: Sequence[str]) -> str:
     return "Its last lines:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-@contextmanager
-def _child(
-    command: Sequence[str], *, stderr: int
-) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
-    """A child process in a group of its own, which never outlives the block (Ctrl-C, an error)."""
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        start_new_session=True,
-    )
-    try:
-        yield child, cast(BinaryIO, child.stdout)
-    finally:
-        _end(child)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if child.poll() is not None:
-            break
-        os.killpg(child.pid, sign)
-        try:
-            child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 @contextmanager

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devkit import __version__, contract, labels, ports
+from devkit import __version__, contract, interrupt, labels, ports, turn
 from devkit.config import Config, Port
 from devkit.engine import Container, Engine, PortBinding, Progress, RunSpec, Tag
 from devkit.env_file import read_env_file
 from devkit.errors import (
-    BadValue,
     ContainerDied,
     EngineError,
+    NameInUse,
     NoService,
     NotOurs,
     OutOfMemory,
@@ -104,6 +103,7 @@ def start(
 
     Raises:
         NotOurs: the name belongs to a container that devkit did not make.
+        NameInUse: another devkit started the same service meanwhile.
         PortInUse: names the owner and a port that is free; nothing is left behind, and a container
             that would have been replaced still runs.
     """
@@ -115,14 +115,24 @@ def start(
         progress(f"Replacing the container {existing.name}")
         engine.stop(existing.id, timeout_s=_STOP_S)
         engine.remove(existing.id)
+    made = list[Container]()
     try:
-        if spec.network is not None:
-            engine.ensure_network(spec.network, {contract.LABEL_SERVICE: service})
-        return engine.run(spec)
+        with interrupt.held():
+            if spec.network is not None:
+                engine.ensure_network(spec.network, {contract.LABEL_SERVICE: service})
+            made.append(engine.run(spec))
+        return made[0]
+    except NameInUse as error:
+        # The network is the other one's now.
+        if _own(engine, spec.name, service):
+            raise turn.in_use(service) from error
+        raise
     except PortInUse as error:
         _leave_nothing(engine, spec)
         raise ports.explained(engine, spec.ports, error) from error
     except BaseException:
+        for container in made:
+            engine.remove(container.id)
         _leave_nothing(engine, spec)
         raise
 
@@ -178,8 +188,10 @@ def delete(
         return Removed(container=False, network=False)
     if container is not None:
         before_removal(container)
-        engine.remove(container.id)
-    network = engine.remove_network(network_name(service))
+    with interrupt.held():
+        if container is not None:
+            engine.remove(container.id)
+        network = engine.remove_network(network_name(service))
     return Removed(container=container is not None, network=network)
 
 
@@ -228,7 +240,7 @@ def _environment(config: Config, workspace_root: Path, options: RunOptions) -> d
         contract.ENV_STATUS: runtime.status,
         contract.ENV_WORKERS: str(runtime.workers),
         contract.ENV_SHOW_ERRORS: _flag(options.show_errors),
-        contract.ENV_DEBUG_CLIENTS: "host" if _is_loopback(options.bind) else "any",
+        contract.ENV_DEBUG_CLIENTS: "host" if ports.is_loopback(options.bind) else "any",
     }
     # Ours come last: an env file must not open the debugger, which asked --allow-remote-debug.
     return {
@@ -240,7 +252,7 @@ def _environment(config: Config, workspace_root: Path, options: RunOptions) -> d
 
 
 def _check_bind(options: RunOptions, debug_port: Port) -> None:
-    if _is_loopback(options.bind) or not options.debug or options.allow_remote_debug:
+    if ports.is_loopback(options.bind) or not options.debug or options.allow_remote_debug:
         return
     raise RemoteDebugRefused(
         f"The debugger on {options.bind}:{debug_port} would let everybody who reaches this machine "
@@ -248,15 +260,6 @@ def _check_bind(options: RunOptions, debug_port: Port) -> None:
         hint="Leave --bind out and use `ssh -L`; or --no-debug; or, if you mean it, "
         "--allow-remote-debug.",
     )
-
-
-def _is_loopback(bind: str) -> bool:
-    try:
-        return ipaddress.ip_address(bind).is_loopback
-    except ValueError as error:
-        raise BadValue(
-            f"{bind!r} is not an address to bind.", hint="Use 127.0.0.1, or 0.0.0.0 for all."
-        ) from error
 
 
 def _flag(value: bool) -> str:

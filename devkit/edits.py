@@ -7,12 +7,10 @@ one, up to a size.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
@@ -22,6 +20,7 @@ from devkit import contract, trash, written
 from devkit.engine import Container, Engine, FileChange, Placement, Progress
 from devkit.errors import ContainerMissing, SyncHalted
 from devkit.running import RunningService
+from devkit.tar_stream import tar_of
 from devkit.trash import Edit, Saved
 
 MOST_BYTES_EACH = 50_000_000
@@ -123,7 +122,7 @@ def _is_known(
     ours = written.digests(root, container.id)
     left = _LOOKED_AT_BYTES
     try:
-        with _archive(engine.archive_out(container.id, contract.APP_ROOT)) as archive:
+        with tar_of(engine.archive_out(container.id, contract.APP_ROOT)) as archive:
             for member in archive:
                 left -= member.size
                 place = _place(contract.APP_ROOT.parent / member.name, mappings, root)
@@ -255,7 +254,7 @@ def _below(
     """
     left = MOST_BYTES
     try:
-        with _archive(engine.archive_out(container_id, top)) as archive:
+        with tar_of(engine.archive_out(container_id, top)) as archive:
             for member in archive:
                 path = top.parent / member.name
                 left -= 0 if path in wanted else member.size
@@ -272,31 +271,3 @@ def _below(
                     return
     except (FileNotFoundError, tarfile.TarError):
         return  # what was not read is still wanted
-
-
-@contextmanager
-def _archive(chunks: Iterator[bytes]) -> Iterator[tarfile.TarFile]:
-    with (
-        closing(_Chunks(chunks)) as stream,
-        tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK) as archive,
-    ):
-        yield archive
-
-
-class _Chunks(io.RawIOBase):
-    """An iterator of bytes, to be read as a file."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._pending = b""
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self._pending) < size and (chunk := next(self._chunks, b"")):
-            self._pending += chunk
-        taken, self._pending = self._pending[:size], self._pending[size:]
-        return taken
-
-    def close(self) -> None:
-        let_go: Callable[[], None] = getattr(self._chunks, "close", lambda: None)
-        let_go()
-        super().close()

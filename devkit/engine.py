@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from docker.utils import parse_repository_tag
 
-from devkit.errors import BadValue
+from devkit.errors import BadValue, EngineError
 
 Progress = Callable[[str], None]
 """Takes one line of text about long work, as it happens."""
@@ -181,6 +181,10 @@ class RunSpec:
     command: tuple[str, ...] | None = None
 
 
+class InputEnded(EngineError, BrokenPipeError):
+    """The process in the container takes no more input: it ended, or closed it."""
+
+
 @runtime_checkable
 class Stream(Protocol):
     """A process started by `exec`, as a two-way byte stream. Close it in every case."""
@@ -189,7 +193,11 @@ class Stream(Protocol):
         """Return standard output as it comes, at most `size` bytes; b"" at its end."""
 
     def write(self, data: bytes) -> None:
-        """Send all of `data` to standard input."""
+        """Send all of `data` to standard input.
+
+        Raises:
+            InputEnded: nobody takes it any more.
+        """
 
     def close_stdin(self) -> None:
         """End standard input; the process reads end of file."""

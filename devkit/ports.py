@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import ipaddress
 import re
 import socket
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from contextlib import closing
 
 from devkit.contract import DEBUG_PORT
 from devkit.engine import Engine, PortBinding
-from devkit.errors import PortInUse
+from devkit.errors import BadValue, PortInUse
 
 _SEARCHED = 200
 _LAST = 65535
@@ -75,6 +76,20 @@ def is_free(bind: str, port: int) -> bool:
 def is_local(endpoint: str) -> bool:
     """Say whether an engine publishes ports on this machine."""
     return endpoint.startswith(("unix:", "npipe:", "file:"))
+
+
+def is_loopback(bind: str) -> bool:
+    """Say whether only this machine reaches what listens there.
+
+    Raises:
+        BadValue: it is no address.
+    """
+    try:
+        return ipaddress.ip_address(bind).is_loopback
+    except ValueError as error:
+        raise BadValue(
+            f"{bind!r} is not an address to bind.", hint="Use 127.0.0.1, or 0.0.0.0 for all."
+        ) from error
 
 
 def _in_use(engine: Engine, taken: Sequence[PortBinding], *, used: set[int]) -> PortInUse:

@@ -122,13 +122,10 @@ class Debugging:
 
 
 def saved_files(engine: str) -> str:
-    """Say how a saved file gets into a service that nobody follows; nothing where it is in it."""
+    """Say how a saved file gets into a service; nothing where it runs on the files themselves."""
     if engine == "process":
         return ""
-    return (
-        "Saved files are brought in by `devkit debug` while it follows, or by "
-        "`devkit debug --detach` again."
-    )
+    return "`devkit sync` keeps workspace and container in step; so does `devkit debug`."
 
 
 @dataclass(frozen=True)

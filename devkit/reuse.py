@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,11 +19,12 @@ from devkit import service as scoring
 from devkit.config import Workspace, overridden
 from devkit.debug import wire
 from devkit.engine import BuildSpec, Container, Engine, Progress, RunSpec
-from devkit.errors import DebuggerUnreachable
-from devkit.package import fingerprint
+from devkit.errors import ConfigError, DebuggerUnreachable
+from devkit.package import environment, fingerprint
 from devkit.package.dockerfile import user_ids
 from devkit.package.image import Plan
-from devkit.running import RunningService
+from devkit.running import Address, RunningService
+from devkit.sync.agent.side import FILE, Entry
 
 _FROM_CONTAINER = "the container"
 
@@ -43,6 +44,22 @@ def frame(engine: Engine, plan: Plan, run: RunSpec) -> str:
     image = fingerprint.of(replace(plan.spec, context=rest), base_id=base.id if base else None)
     started = {**asdict(run), "labels": None, "image": str(run.image)}
     return hashlib.sha256(f"{image}{json.dumps(started, default=str)}".encode()).hexdigest()
+
+
+def environment_change(workspace: Workspace, container: Container) -> str | None:
+    """Say that another environment is asked for now than the container's image has; None: no.
+
+    A file that cannot be read, as while it is edited, says nothing.
+    """
+    built = container.labels.get(contract.LABEL_ENVIRONMENT)
+    try:
+        wanted = environment.read(workspace)
+    except ConfigError:
+        return None
+    if built is None or built == wanted.digest:
+        return None
+    name = wanted.origin or "The environment"
+    return f"{name} changed: `devkit debug` builds it in."
 
 
 def has_options(workspace: Workspace) -> bool:
@@ -116,14 +133,9 @@ def moved(
         return None
     if running.engine.name == "process":
         return 0  # it runs on the workspace's own files
-    question = {"files": [{"path": str(remote), "lines": []} for remote in files]}
-    try:
-        answer = wire.ask(
-            address.host, address.port, "devkit/verify", question, timeout_s=_TIMEOUT_S
-        )
-    except DebuggerUnreachable:
+    there = _there(running, files)
+    if there is None:
         return None
-    there = {item.get("path"): item.get("sha256") for item in answer.get("files", [])}
     wanted = _digests(files)
     stale = {r: local for r, local in files.items() if there.get(str(r)) != wanted[r]}
     if stale:
@@ -131,18 +143,85 @@ def moved(
         before = scoring.status(address.host, address.port).generation
         tar = io.BytesIO(_tar(stale, owner))
         running.engine.archive_in(running.container.id, contract.APP_ROOT, tar)
-        written.remember(
-            running.root, running.container.id, {remote: wanted[remote] for remote in stale}
-        )
-        noticed = {"timeout_s": _NOTICED_S, "generation": before + 1}
-        wire.ask(address.host, address.port, "devkit/wait", noticed, timeout_s=_TIMEOUT_S)
+        written.remember(running.root, running.container.id, _entries(stale))
+        _await_reload(address, before)
+    _tell_deleted(running, files, note)
     return len(stale)
+
+
+def in_step(running: RunningService, sync: Callable[[], int]) -> int | None:
+    """Let the sync bring all into the container; return how many files changed, on both sides.
+
+    None: nobody answers.
+    """
+    address = running.debug
+    if address is None:
+        return None
+    try:
+        before = scoring.status(address.host, address.port).generation
+    except DebuggerUnreachable:
+        return None
+    count = sync()
+    if count:
+        _await_reload(address, before)
+    return count
+
+
+def differing(running: RunningService, files: Mapping[PurePosixPath, Path]) -> list[Path] | None:
+    """Return which local files are not what the container has; None where nobody answers."""
+    there = _there(running, files)
+    if there is None:
+        return None
+    wanted = _digests(files)
+    return [local for remote, local in files.items() if there.get(str(remote)) != wanted[remote]]
 
 
 def remember(running: RunningService, files: Mapping[PurePosixPath, Path]) -> None:
     """Note which content a new container has from its image, so that an edit in it is known."""
     small = {r: local for r, local in files.items() if local.stat().st_size <= _REMEMBERED_BYTES}
-    written.remember(running.root, running.container.id, _digests(small))
+    written.remember(running.root, running.container.id, _entries(small))
+
+
+def _there(
+    running: RunningService, files: Mapping[PurePosixPath, Path]
+) -> Mapping[str, str | None] | None:
+    """Ask for the digests of what the container has; None where nobody answers."""
+    address = running.debug
+    if address is None:
+        return None
+    question = {"files": [{"path": str(remote), "lines": []} for remote in files]}
+    try:
+        answer = wire.ask(
+            address.host, address.port, "devkit/verify", question, timeout_s=_TIMEOUT_S
+        )
+    except DebuggerUnreachable:
+        return None
+    return {str(item.get("path")): item.get("sha256") for item in answer.get("files", [])}
+
+
+def _await_reload(address: Address, generation: int) -> None:
+    noticed = {"timeout_s": _NOTICED_S, "generation": generation + 1}
+    wire.ask(address.host, address.port, "devkit/wait", noticed, timeout_s=_TIMEOUT_S)
+
+
+def _tell_deleted(
+    running: RunningService, files: Mapping[PurePosixPath, Path], note: Progress
+) -> None:
+    """Say what was deleted in the workspace: only the sync deletes it in the container, too."""
+    source = running.mappings[0].remote
+    ours = map(PurePosixPath, written.digests(running.root, running.container.id))
+    gone = [path for path in ours if path.is_relative_to(source) and path not in files]
+    if gone:
+        names = ", ".join(str(path.relative_to(source)) for path in sorted(gone)[:10])
+        note(f"Deleted in the workspace and still in the container: {names}; `devkit sync --once`.")
+
+
+def _entries(files: Mapping[PurePosixPath, Path]) -> dict[PurePosixPath, Entry]:
+    digests = _digests(files)
+    return {
+        remote: Entry(FILE, digests[remote], bool(local.stat().st_mode & 0o111))
+        for remote, local in files.items()
+    }
 
 
 def _digests(files: Mapping[PurePosixPath, Path]) -> dict[PurePosixPath, str]:

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from devkit.debug.wire import Message, ask
 from devkit.engine import Placement
-from devkit.errors import (
-    BadValue,
-    ContainerDied,
-    DebuggerUnreachable,
-    InitFailed,
-    NoService,
-    NotReady,
-)
+from devkit.errors import ContainerDied, DebuggerUnreachable, InitFailed, NotReady
+from devkit.request import Answer, invoke, localized
+
+__all__ = [
+    "Answer",
+    "Attached",
+    "Failure",
+    "Status",
+    "invoke",
+    "localized",
+    "reload",
+    "status",
+    "wait_ready",
+]
 
 # How long one question waits before the container's own state is looked at again.
 _SLICE_S = 1.0
 # Between tries while nothing listens yet; far below what a start takes.
 _RETRY_S = 0.02
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the service answered, and how long that took."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status says success."""
-        return 200 <= self.status < 300
-
-    def header(self, name: str) -> str | None:
-        """The first header of that name, in any case of letters."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
-
-    def text(self) -> str:
-        """The body as text; bytes that are none are replaced."""
-        return self.body.decode("utf-8", "replace")
-
-    def told(self, mappings: Sequence[Placement]) -> str:
-        """The body as one reads it: of a failure its message, then the traceback, paths local."""
-        body = _json_object(self.body)
-        error = body.get("error")
-        traceback = error.get("traceback") if isinstance(error, dict) else None
-        if self.ok or not isinstance(traceback, str) or not traceback:
-            return self.text()
-        return localized(f"{body.get('message', '')}\n{traceback}", mappings).lstrip("\n")
 
 
 @dataclass(frozen=True)
@@ -107,60 +77,6 @@ class Status:
     def is_ready(self) -> bool:
         """Whether requests are served, or would be if no breakpoint held one."""
         return self.state in ("ready", "paused")
-
-
-def invoke(
-    url: str,
-    data: bytes | None = None,
-    *,
-    headers: Mapping[str, str] | None = None,
-    method: str | None = None,
-    timeout_s: float | None = 60,
-) -> Answer:
-    """Send a request: POST when there is data, as JSON unless a header says otherwise.
-
-    Proxies are not used: the service is on this machine. `timeout_s` None waits as long as it
-    takes, which a request that stops at a breakpoint needs.
-
-    Raises:
-        BadValue: a header, path or method that HTTP does not have.
-        NoService: nothing answers there.
-        NotReady: no answer in time.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadValue(f"{url!r} is not an http address.", hint="`devkit status` shows it.")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    given = dict(headers or {})
-    if data is not None and not any(name.lower() == "content-type" for name in given):
-        given["Content-Type"] = "application/json"
-    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    started = time.perf_counter()
-    try:
-        connection.request(method or ("GET" if data is None else "POST"), target, data, given)
-        response = connection.getresponse()
-        body = response.read()
-    except (ValueError, http.client.InvalidURL) as error:
-        # A codec's own words name neither the value nor HTTP.
-        why = f"{error.object!r} is not ASCII" if isinstance(error, UnicodeEncodeError) else error
-        raise BadValue(
-            f"This request cannot be sent: {why}.", hint="Correct --path, --header or --method."
-        ) from error
-    except TimeoutError as error:
-        raise NotReady(
-            f"{url} did not answer within {timeout_s:g} s.",
-            hint="Is it stopped at a breakpoint? `devkit status` tells; no --timeout waits for it.",
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise NoService(
-            f"{url} does not answer: {error or type(error).__name__}.",
-            hint="`devkit status` says whether the service runs, `devkit run` starts it.",
-        ) from error
-    finally:
-        connection.close()
-    seconds = time.perf_counter() - started
-    return Answer(response.status, tuple(response.getheaders()), body, seconds)
 
 
 def status(
@@ -232,21 +148,6 @@ def reload(
     found = _status(ask(host, port, "devkit/reload", {}, timeout_s=timeout_s), mappings)
     _raise_if_failed(found, mappings)
     return found
-
-
-def localized(text: str, mappings: Sequence[Placement]) -> str:
-    """Put local paths for the container's in a text such as a traceback."""
-    for mapping in sorted(mappings, key=lambda m: -len(m.remote.parts)):
-        text = text.replace(f"{mapping.remote}/", f"{mapping.local}/")
-    return text
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _status(body: Message, mappings: Sequence[Placement]) -> Status:

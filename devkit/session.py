@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
-from threading import Event, Thread
+from functools import cached_property
+from pathlib import Path
+from threading import Thread
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from devkit import attach, contract, edits, reuse, written
 from devkit import container as step_run
+from devkit import contract, reuse
 from devkit.config import Workspace
-from devkit.engine import Container, Engine, Image, Progress
+from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
-from devkit.errors import EngineError, InitFailed, NoService
+from devkit.errors import ConfigError, EngineError, InitFailed, NoService, NotOurs
 from devkit.package import environment, image
 from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Running
-from devkit.running import Address, RunningService, found, placements
+from devkit.running import Address, RunningService, Status, found, placements
 from devkit.service import Status as RuntimeStatus
-from devkit.start import BuildOptions, StartOptions, Up, kept, packaged, planned, run_spec, started
-from devkit.trash import Saved
+from devkit.start import (
+    BuildOptions,
+    StartOptions,
+    Up,
+    kept,
+    packaged,
+    planned,
+    removed_service,
+    run_spec,
+    started,
+    undone_if_interrupted,
+)
+
+if TYPE_CHECKING:
+    from devkit import attach
+    from devkit.sync.control import Running as RunningSync
+    from devkit.sync.reconcile import Mode
+    from devkit.syncing import Syncing
 
 # Ended by itself, or by the signal that `docker stop` sends.
 _STOPPED = (0, 143)
@@ -102,31 +118,48 @@ class Session:
         up = self._started(build, start)
         waits = start.debug and self.workspace.config.debug.wait_for_client
         with self._undone_if_interrupted(up):
-            return self._described(up, None if waits else up.running.ready())
+            return self._described(up, None if waits else self._ready(up.running))
 
     def debug(
-        self, build: BuildOptions, start: StartOptions, *, write: bool = True, prove: bool = True
+        self,
+        build: BuildOptions,
+        start: StartOptions,
+        *,
+        write: bool = True,
+        prove: bool = True,
+        sync: bool = True,
     ) -> Debugging:
         """Package, start, write launch.json, and prove that an editor can attach.
 
-        A failed init() is the result's `error`, not raised: the next edit heals it.
+        A failed init() is the result's `error`, not raised: the next edit heals it. With `sync`,
+        workspace and container are kept in step from then on.
+
+        Raises:
+            SyncHalted: the container that runs cannot be brought in step without asking.
         """
+        from devkit import attach  # and below: `package` needs none of it
+
         if write:
             attach.check_files(self.workspace.root)
         start = replace(self._remembered(start), debug=True)
-        up = kept(self.engine, self.workspace, build, start, note=self.note)
+        in_step = self._in_step if sync else None
+        up = kept(self.engine, self.workspace, build, start, note=self.note, sync=in_step)
         up = up or self._started(build, start)
-        target, files = self._target(up.plan, up.running)
-        with self._undone_if_interrupted(up), ThreadPoolExecutor(1) as beside:
+        with self._undone_if_interrupted(up), ThreadPoolExecutor(2) as beside:
+            syncing = beside.submit(self._sync_started, up.running) if sync else None
+            target, files = self._target(up.plan, up.running)
             # Beside the waiting: parsing JSON with comments takes its time.
             writing = beside.submit(self._written, target) if write else None
             status, error = self._initialised(up.running)
             began = time.monotonic()
             mappings, attached = attach.unproved(target.mappings), None
             if prove and status is not None:
+                self.progress("Trying out an attach")
                 mappings, attached = attach.proved(self.workspace, target, files, note=self.note)
             attach_s = time.monotonic() - began
             launch_json = writing.result() if writing else None
+            if syncing:
+                syncing.result()
         return Debugging(
             running=self._described(up, status),
             mappings=mappings,
@@ -143,7 +176,7 @@ class Session:
         return DryRun.of(self.plan(build), run_spec(self.workspace, start))
 
     def follow(self, *, show: Callable[[str], None], tail: int | None = None) -> None:
-        """Follow the log, and bring saved files into the container, until somebody stops it.
+        """Follow the log, and say what the sync does, until somebody stops it.
 
         A container that takes the place of the one followed is followed next.
 
@@ -156,7 +189,7 @@ class Session:
         """
         running = self.service()
         while True:
-            with self._pushing(running):
+            with self._told_by_sync(running):
                 for line in running.logs(follow=True, tail=tail):
                     show(line)
             now = step_run.find(self.engine, service=running.name)
@@ -167,9 +200,34 @@ class Session:
                 running.alive()
             running, tail = RunningService(self.engine, now), None
 
+    def syncing(self, mode: Mode | None = None) -> Syncing:
+        """Return what keeps the running service and this workspace in step.
+
+        Raises:
+            NotOurs: it was made from another workspace.
+            Unsupported: it runs on the workspace's own files.
+        """
+        return self._syncing(self.service(), mode)
+
+    def status(self) -> tuple[Status, Mapping[str, Any] | None, list[Path]]:
+        """Return how service and sync are, and which files differ from the container's."""
+        running = self.service()
+        sync, differing = None, list[Path]()
+        if running.root == self.workspace.root and self.engine.name != "process":
+            sync = self._syncing(running).status()
+            with suppress(ConfigError):  # a script that does not parse says so elsewhere
+                files = reuse.source_files(self.plan(BuildOptions()).spec)
+                differing = reuse.differing(running, files) or []
+        return running.status(), sync, differing
+
     def stop(self) -> str:
         """Stop the service's container and return its name."""
-        return step_run.stop(self.engine, self.service().name).name
+        running = self.service()
+        if running.root == self.workspace.root:
+            from devkit.sync import control
+
+            control.ended(running.root, running.name)
+        return step_run.stop(self.engine, running.name).name
 
     def deletion(self, *, with_launch: bool) -> Deletion:
         """Decide what `delete` takes away."""
@@ -192,8 +250,12 @@ class Session:
 
         What was edited in the container is kept, and the result says where.
         """
+        from devkit import attach
+
         # Nobody agreed to remove one that was started since.
-        removed, kept = self._removed(plan.service, plan.container_id or "")
+        removed, saved = removed_service(
+            self.engine, self.workspace, plan.service, plan.container_id or "", note=self.note
+        )
         root = plan.launch_root
         return Deletion(
             service=plan.service,
@@ -201,11 +263,13 @@ class Session:
             container_id=plan.container_id if removed.container else None,
             network=plan.network if removed.network else None,
             launch_root=root if root and attach.removed(root).changed else None,
-            edits=kept.folder if kept else None,
+            edits=saved.folder if saved else None,
         )
 
     def launch_files(self, action: str) -> Launch:
         """Write, print, check or remove devkit's entries; ports and mappings as they are now."""
+        from devkit import attach
+
         root = self.workspace.root
         if action == "remove":
             return attach.removed(root)
@@ -238,26 +302,11 @@ class Session:
             self.note(f"Ports were open on {', '.join(binds)}; without --bind, on {start.bind}.")
         return replace(start, **said)
 
-    @contextmanager
-    def _undone_if_interrupted(self, up: Up) -> Iterator[None]:
-        """Ctrl-C while a new container comes up: it goes again."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            if up.is_new:
-                self._removed(up.running.name, up.running.container.id)
-            raise
-
-    def _removed(self, service: str, container_id: str) -> tuple[step_run.Removed, Saved | None]:
-        """Remove that container and the service's network; return what was kept of it, too."""
-        kept = list[Saved | None]()
-
-        def keep(container: Container) -> None:
-            running = RunningService(self.engine, container)
-            kept.append(edits.kept(running, root=self.workspace.root, note=self.note))
-
-        removed = step_run.delete(self.engine, service, only=container_id, before_removal=keep)
-        return removed, next(iter(kept), None)
+    def _undone_if_interrupted(self, up: Up) -> AbstractContextManager[None]:
+        """Ctrl-C while a new container comes up: it goes again; one that was kept stays."""
+        if not up.is_new:
+            return nullcontext()
+        return undone_if_interrupted(self.workspace, up.running, note=self.note)
 
     @property
     def _arguments(self) -> list[str]:
@@ -272,11 +321,17 @@ class Session:
         if self.workspace.config.debug.wait_for_client:
             return None, None
         try:
-            return running.ready(), None
+            return self._ready(running), None
         except InitFailed as failed:
             return None, failed
 
+    def _ready(self, running: RunningService) -> RuntimeStatus | None:
+        self.progress("Waiting for init()")
+        return running.ready()
+
     def _written(self, target: attach.Target) -> Path:
+        from devkit import attach
+
         attach.written(self.workspace.root, target, "write")
         return self.workspace.root / ".vscode" / "launch.json"
 
@@ -299,6 +354,8 @@ class Session:
         self, plan: image.Plan, running: RunningService | None
     ) -> tuple[attach.Target, list[Path]]:
         """Return what an editor attaches to, a service or what is configured, and its sources."""
+        from devkit import attach
+
         files = [file for file in reuse.source_files(plan.spec).values() if file.suffix == ".py"]
         if running:
             address, mappings = running.debug_address(), running.mappings
@@ -311,33 +368,61 @@ class Session:
         )
         return target, files
 
-    def _sources(self) -> dict[PurePosixPath, Path]:
-        return reuse.source_files(self.plan(BuildOptions()).spec)
+    def _syncing(self, running: RunningService, mode: Mode | None = None) -> Syncing:
+        from devkit.in_step import Order
+        from devkit.syncing import Syncing
+
+        root, config = self.workspace.root, self.workspace.config.sync
+        if running.root != root:
+            raise NotOurs(
+                f"{running.name} was made from {running.root}, not from {root}.",
+                hint=f"`devkit -C {running.root} sync` keeps it in step.",
+            )
+        order = Order(
+            root=root,
+            source=self.workspace.source,
+            service=running.name,
+            container_id=running.container.id,
+            mode=mode or config.mode,
+            ignore=config.ignore,
+            engine=self._choice,
+        )
+        return Syncing(order, running)
+
+    def _in_step(self, running: RunningService) -> int:
+        return self._syncing(running).in_step()
+
+    def _sync_started(self, running: RunningService) -> None:
+        """Keep both in step from now on; the service is there without it, too."""
+        if self.engine.name == "process" or running.root != self.workspace.root:
+            return
+        try:
+            self._syncing(running).start().close()
+        except (EngineError, ConfigError) as error:
+            self.note(f"Workspace and container are not kept in step: {error}")
 
     @contextmanager
-    def _pushing(self, running: RunningService) -> Iterator[None]:
-        """Bring saved files into the container meanwhile, if it is this workspace's."""
-        if running.root != self.workspace.root:
+    def _told_by_sync(self, running: RunningService) -> Iterator[None]:
+        """Say meanwhile what the sync of this workspace does, if one runs."""
+        found = None
+        if running.root == self.workspace.root and self.engine.name != "process":
+            found = self._syncing(running).find()
+        if found is None:
             yield
             return
-        stop = Event()
-        from devkit.sync import push  # watchdog is for those who follow
-
-        thread = Thread(
-            target=push.follow,
-            args=(self.engine, running.container.id, self._sources),
-            kwargs={
-                "folder": self.workspace.source,
-                "stop": stop,
-                "progress": self.note,
-                "wrote": partial(written.remember, running.root, running.container.id),
-                "written": written.digests(running.root, running.container.id),
-            },
-            daemon=True,
-        )
-        thread.start()
+        Thread(target=self._tell, args=(running, found), daemon=True).start()
         try:
             yield
         finally:
-            stop.set()
-            thread.join(timeout=5)
+            found.close()
+
+    def _tell(self, running: RunningService, found: RunningSync) -> None:
+        is_told = False
+        for said in found.follow():
+            if said["event"] != "connected":
+                self.note(said["text"])
+            if not is_told and said["event"] == "changed":
+                change = reuse.environment_change(self.workspace, running.container)
+                is_told = change is not None
+                if change:
+                    self.note(change)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from devkit import container as step_run
-from devkit import contract, edits, labels, reuse
+from devkit import contract, edits, labels, reuse, turn
 from devkit.config import Workspace
-from devkit.engine import Container, Engine, Progress, RunSpec, Tag
-from devkit.errors import EngineError
+from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
+from devkit.errors import EngineError, Interrupted
 from devkit.package import entry_script, environment, image, network
 from devkit.results import Packaged
 from devkit.running import RunningService
+from devkit.trash import Saved
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,25 @@ def _made(
 ) -> tuple[Packaged, set[str]]:
     """Make the image; return the id, too, of the one that lost its tag to it."""
     there = engine.image(workspace.config.image.tag)
+    if there and (whose := _other_owner(there, workspace)):
+        note(f"{workspace.config.image.tag} was {whose} and is taken over; --tag names another.")
     made = image.package(engine, workspace, progress=progress, **asdict(build))
     if not made.reused:
         for line in made.notes:
             note(line)
     before = {there.id} - {made.image.id} if there else set()
     return Packaged(str(made.tag), made.image.id, made.reused, made.seconds), before
+
+
+def _other_owner(image: Image, workspace: Workspace) -> str | None:
+    """Say whose image it is, if it is none of this service."""
+    service = image.labels.get(contract.LABEL_SERVICE)
+    root = image.labels.get(contract.LABEL_WORKSPACE)
+    if service is None:
+        return "an image that devkit did not make"
+    if (service, root) == (workspace.config.service, str(workspace.root)):
+        return None
+    return f"the image of the service {service} in {root}"
 
 
 def _remove_unused(engine: Engine, workspace: Workspace, ids: Collection[str]) -> None:
@@ -125,21 +140,38 @@ def started(
     """Package and start; the service's container of before is replaced."""
     # Decided first: an address or an env file that will not do is told before any build.
     plan, spec = planned(workspace, build), run_spec(workspace, start)
+    with turn.taken(workspace.root, workspace.config.service):
+        return _started(engine, workspace, build, plan, spec, progress=progress, note=note)
+
+
+def _started(
+    engine: Engine,
+    workspace: Workspace,
+    build: BuildOptions,
+    plan: image.Plan,
+    spec: RunSpec,
+    *,
+    progress: Progress,
+    note: Progress,
+) -> Up:
     made, before = _made(engine, workspace, build, progress=progress, note=note)
     began = time.monotonic()
     frame = reuse.frame(engine, plan, spec)
-    sticking = reuse.written_labels(workspace, plan, frame, debug=start.debug)
+    is_debugged = spec.env[contract.ENV_DEBUG] == "1"
+    sticking = reuse.written_labels(workspace, plan, frame, debug=is_debugged)
     spec = replace(spec, labels={**spec.labels, **sticking})
 
     def keep_edits(replaced: Container) -> None:
         before.add(replaced.image_id)
-        edits.kept(RunningService(engine, replaced), root=workspace.root, note=note)
+        _kept_edits(RunningService(engine, replaced), workspace, note)
 
+    progress(f"Starting the container {spec.name}")
     container = step_run.start(engine, spec, progress=note, before_removal=keep_edits)
-    _remove_unused(engine, workspace, before)
     running = RunningService(engine, container)
-    if engine.name != "process":
-        reuse.remember(running, reuse.source_files(plan.spec))
+    with undone_if_interrupted(workspace, running, note=note):
+        _remove_unused(engine, workspace, before)
+        if engine.name != "process":
+            reuse.remember(running, reuse.source_files(plan.spec))
     return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
 
 
@@ -150,8 +182,13 @@ def kept(
     start: StartOptions,
     *,
     note: Progress,
+    sync: Callable[[RunningService], int] | None = None,
 ) -> Up | None:
-    """Keep the container that runs if only source files differ, and move those; else None."""
+    """Keep the container that runs if only source files differ, and move those; else None.
+
+    `sync` brings both sides in step and returns how many files that changed; without it, files
+    go into the container only.
+    """
     began = time.monotonic()
     container = step_run.find(engine, service=workspace.config.service)
     if container is None or not container.is_running or build.no_cache or build.pull:
@@ -162,9 +199,52 @@ def kept(
     running = RunningService(engine, container)
     if running.root != workspace.root:
         return None
-    owner = str(workspace.config.run.user)
-    count = reuse.moved(running, reuse.source_files(plan.spec), owner, note=note)
+    if sync is not None and engine.name != "process":
+        count = reuse.in_step(running, partial(sync, running))
+    else:
+        owner = str(workspace.config.run.user)
+        count = reuse.moved(running, reuse.source_files(plan.spec), owner, note=note)
     if count is None:
         return None
     note(f"Kept {container.name}, which runs; files brought up to date: {count}")
     return Up(running, plan, time.monotonic() - began, 0.0, is_new=False)
+
+
+def _kept_edits(running: RunningService, workspace: Workspace, note: Progress) -> Saved | None:
+    """Take what was edited in a container that is about to go, by the sync and beside it."""
+    if running.root == workspace.root:
+        from devkit.sync import control  # `package` needs none of it
+
+        control.ended(workspace.root, running.name)
+    return edits.kept(running, root=workspace.root, note=note)
+
+
+@contextmanager
+def undone_if_interrupted(
+    workspace: Workspace, running: RunningService, *, note: Progress
+) -> Iterator[None]:
+    """Ctrl-C while a new container comes up: it goes again.
+
+    Raises:
+        Interrupted: that was so.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        name, id_ = running.name, running.container.id
+        removed_service(running.engine, workspace, name, id_, note=note)
+        why = f"Interrupted; the container {running.container.name}, not ready yet, is removed."
+        raise Interrupted(why) from None
+
+
+def removed_service(
+    engine: Engine, workspace: Workspace, service: str, container_id: str, *, note: Progress
+) -> tuple[step_run.Removed, Saved | None]:
+    """Remove that container and the service's network; return what was kept of it, too."""
+    saved = list[Saved | None]()
+
+    def keep(container: Container) -> None:
+        saved.append(_kept_edits(RunningService(engine, container), workspace, note))
+
+    removed = step_run.delete(engine, service, only=container_id, before_removal=keep)
+    return removed, next(iter(saved), None)

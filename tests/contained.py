@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from devkit import config, container, contract
-from devkit.engine import Engine, Tag
+from devkit.engine import Engine, Stream, Tag
 from devkit.package import image
-from devkit.sync.remote import Remote
 from tests.running import HELPER, SCORE, Service, until
 
 SOURCE = "svc"
+# Saves as an editor in the container does: JSON lines of path and text, a line back for each.
+_EDITOR = """
+import json, os, sys
+for line in sys.stdin:
+    path, text = json.loads(line)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(path + ".tmp", path)
+    print("saved", flush=True)
+"""
 # The test's own files go in before the runtime starts, without a build for each test.
 _WAIT = (
     "sh",
@@ -68,8 +79,8 @@ def in_container(
         if not read_only:
             engine.archive_in(started.id, contract.APP_ROOT, _tar(texts))
             engine.archive_in(started.id, PurePosixPath("/tmp"), _tar({"go": ""}, ""))
-        with Remote(engine, started.id, contract.APP_ROOT) as remote:
-            service = _service(engine, started.id, folder, remote)
+        with closing(engine.exec(started.id, ("python", "-c", _EDITOR))) as editor:
+            service = _service(engine, started.id, folder, editor)
             service.texts.update(texts)
             if wait:
                 until(lambda: _answers(service))
@@ -81,15 +92,18 @@ def in_container(
         container.delete(engine, spec.name)
 
 
-def _service(engine: Engine, container_id: str, folder: Path, remote: Remote) -> Service:
+def _service(engine: Engine, container_id: str, folder: Path, editor: Stream) -> Service:
     running = engine.container(container_id)
     assert running is not None
 
     def write(name: str, text: str) -> None:
-        path = f"{SOURCE}/{name}"
-        (now,) = remote.digests([path])
-        outcome = remote.write(path, text.encode(), expect=now, mode=0o644)
-        assert outcome.is_written, outcome
+        path = str(contract.APP_ROOT / SOURCE / name)
+        editor.write(json.dumps([path, text]).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"saved\n"):
+            data = editor.read()
+            assert data, editor.stderr().decode()
+            answer += data
         service.texts[name] = text
 
     service = Service(

@@ -17,13 +17,36 @@ from pathlib import PurePosixPath
 import pytest
 
 from devkit.contract import LABEL_SERVICE
-from devkit.engine import Container, Engine, FileChange, PortBinding, RunSpec, Stream, Tag
+from devkit.engine import (
+    BuildSpec,
+    Container,
+    Engine,
+    FileChange,
+    InputEnded,
+    PortBinding,
+    RunSpec,
+    Stream,
+    Tag,
+)
 from devkit.errors import ContainerMissing, ImageMissing, NameInUse, PortInUse
 
 MEGABYTE = 1024 * 1024
 IMAGE_LABELS = {"devkit.layout": '[{"local": "a \'b\' $c é", "remote": "/d"}]'}
 IMAGE_ENV = {"FROM_IMAGE": "yes"}
 _names = itertools.count(1)
+
+
+@contextmanager
+def contract_image(engine: Engine, tag: Tag, base: str) -> Iterator[None]:
+    """Make an image as a `Bench` wants it, for a while."""
+    # With its own name in it: an engine takes images of the same content for one.
+    env = "".join(f"ENV {k}={v}\n" for k, v in {**IMAGE_ENV, "IMAGE": str(tag)}.items())
+    spec = BuildSpec(tag, f"FROM {base}\n{env}", (), IMAGE_LABELS)
+    engine.build(spec, progress=lambda _: None)
+    try:
+        yield
+    finally:
+        engine.remove_image(str(tag))
 
 
 @dataclasses.dataclass
@@ -284,6 +307,18 @@ class EngineContract:
         with executed(bench, container, "sh", "-c", wait, "sh", ended) as stream:
             assert stream.wait() == 0
 
+    def test_writing_to_a_process_that_ended_says_so(self, bench: Bench) -> None:
+        with executed(bench, bench.run(), "true") as stream:
+            assert stream.wait() == 0
+
+            def write_on() -> None:
+                # What is under way when the process ends is lost without a word.
+                while True:
+                    stream.write(bytes(65536))
+
+            with pytest.raises(InputEnded, match="no more input"):
+                write_on()
+
     # --- log
 
     def test_the_log_holds_both_outputs_and_its_tail_the_last_lines(self, bench: Bench) -> None:
@@ -313,7 +348,7 @@ class EngineContract:
         assert next(log) == b"early\n"
         moment = time.time()
         with executed(bench, container, "touch", f"{bench.here}/go") as stream:
-            assert stream.wait() == 0
+            stream.wait()  # by a signal, when the container's end came first
         assert b"".join(log) == b"late\n"
         assert b"".join(bench.engine.logs(container.name, since=moment)) == b"late\n"
 

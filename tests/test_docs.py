@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from devkit.cli import cli
+from devkit.cli.commands import cli
 from devkit.cli.options import App
 from devkit.config import Config
 from devkit.errors import DevkitError

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from devkit import __version__
+from devkit.cli.types import Pair, Platform, PortNumber
 from devkit.errors import BadValue, Interrupted
 from devkit.output import Output
 
@@ -92,6 +91,13 @@ class App:
             Session(workspace, progress=progress, note=progress.keep, **choice) as session,
         ):
             yield session
+
+
+def saved_files_told(text: str, engine: str) -> str:
+    """Add to a result how a saved file gets into a service that nobody follows."""
+    from devkit.results import saved_files
+
+    return "\n".join(filter(None, [text, saved_files(engine)]))
 
 
 def global_options(without: Collection[str] = ()) -> list[click.Option]:
@@ -197,49 +203,6 @@ def config_option(key: str, *flags: str, **attributes: Any) -> Callable[[F], F]:
     )
 
 
-class Pair(click.ParamType[tuple[str, str]]):
-    """Reads "NAME=value"; "NAME" alone takes the value that this shell has."""
-
-    name = "NAME=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """Split at the first "="."""
-        name, equals, text = str(value).partition("=")
-        if not name or (not equals and name not in os.environ):
-            self.fail(f'{value!r} is not "NAME=value".', param, ctx)
-        return name, text if equals else os.environ[name]
-
-
-class Platform(click.ParamType[str]):
-    """A platform as Docker names it: "linux/arm64", "linux/arm/v7"."""
-
-    name = "OS/ARCH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that both parts are there."""
-        if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", str(value)):
-            self.fail(f'{value!r} is not a platform like "linux/arm64".', param, ctx)
-        return str(value)
-
-
-class PortNumber(click.ParamType[int | str]):
-    """A port number, or "auto" for a free one."""
-
-    name = "PORT|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        """Check the range."""
-        if value == "auto":
-            return "auto"
-        if not str(value).isdecimal() or not 1 <= int(value) <= 65535:
-            self.fail(f'{value!r} is neither a port (1 to 65535) nor "auto".', param, ctx)
-        return int(value)
-
-
 def applied(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Make one decorator of several options, listed in the order that help shows."""
 
@@ -295,18 +258,3 @@ run_options = applied(
         help="init() waits for the editor.",
     ),
 )
-
-
-class Duration(click.ParamType[float]):
-    """Reads "90s", "10m", "2h" or plain seconds, as seconds."""
-
-    name = "DURATION"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read a number and its unit."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
-        if not found:
-            self.fail(f'{value!r} is not a time like "90s", "10m" or "2h".', param, ctx)
-        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from devkit.cli import Terminated
 from devkit.cli.group import command
-from devkit.cli.options import App, image_options, run_options
+from devkit.cli.options import App, image_options, run_options, saved_files_told
 from devkit.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
             app.out.result({"would": plan}, str(plan))
             return
         running = session.run(build, start)
-    app.out.result(running, _text(_running_text(running), running))
+    app.out.result(running, saved_files_told(_running_text(running), running.engine))
 
 
 @command(
@@ -59,18 +60,26 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
 )
 @run_options
 @image_options
-@click.option(
-    "-d", "--detach", is_flag=True, help="Return when one can attach; again: bring saved files in."
-)
+@click.option("-d", "--detach", is_flag=True, help="Return when one can attach.")
 @click.option("--no-launch", is_flag=True, help="Leave .vscode/ alone.")
+@click.option("--no-sync", is_flag=True, help="Do not keep workspace and container in step.")
 @click.option("--no-proof", is_flag=True, help="Do not try out an attach before saying so.")
 @click.pass_obj
-def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **options: Any) -> None:
+def debug(
+    app: App,
+    /,
+    *,
+    detach: bool,
+    no_launch: bool,
+    no_sync: bool,
+    no_proof: bool,
+    **options: Any,
+) -> None:
     """Package, run, prove that breakpoints work, then follow the log: press F5.
 
-    While it follows, saved files reach the container at once. Ctrl-C asks whether to stop the
-    service. A container that runs is kept when only source files changed. Options stick until
-    others are given or `devkit delete`, so that F5 and a plain `devkit debug` find the service as
+    From then on workspace and container are kept in step, both ways; `devkit sync` says more.
+    Ctrl-C asks whether to stop the service. A container that runs is kept when only source files
+    changed. Options stick until others are given or `devkit delete`, so that F5 and `devkit debug` find the service as
     it was started; but --bind, --allow-remote-debug and --no-debug have to be said each time.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
@@ -81,10 +90,16 @@ def debug(app: App, /, *, detach: bool, no_launch: bool, no_proof: bool, **optio
             app.out.result({"would": plan}, str(plan))
             return
         session.progress(f"{TASK_STARTING} {session.workspace.config.service}")
-        made = session.debug(build, start, write=not no_launch, prove=not no_proof)
-    _show_debugging(app, made, detach=detach)
-    if not detach:
-        _follow(app, made)
+        made = session.debug(
+            build, start, write=not no_launch, prove=not no_proof, sync=not no_sync
+        )
+    try:
+        _show_debugging(app, made, detach=detach)
+        if not detach:
+            with app.session(live=False) as session:
+                session.follow(show=app.out.log, tail=None if made.is_new else _TAIL)
+    except KeyboardInterrupt as stopped:
+        raise _left(app, made.running.container, stopped) from None
 
 
 @command(
@@ -138,7 +153,8 @@ def _show_debugging(app: App, made: Debugging, *, detach: bool) -> None:
             raise made.error
     else:
         out.note(f"{TASK_READY} {made.running.service}")
-    out.result(made.contract(), _text(str(made), made.running, followed=not detach))
+    text = str(made)
+    out.result(made.contract(), text)
     if made.error:
         out.failure(made.error)
 
@@ -152,17 +168,15 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _follow(app: App, made: Debugging) -> None:
-    """Follow log and edits until Ctrl-C, then ask what becomes of the service."""
-    with app.session(live=False) as session:
-        try:
-            session.follow(show=app.out.log, tail=None if made.is_new else _TAIL)
-        except KeyboardInterrupt:
-            name = made.running.container
-            if app.yes or app.asked(f"\nStop {name}?"):
-                session.stop()
-                raise Interrupted(f"Stopped {name}.") from None
-            raise Interrupted(f"{name} goes on running; `devkit stop` ends it.") from None
+def _left(app: App, container: str, stopped: KeyboardInterrupt) -> Interrupted:
+    """Ask what becomes of the service, which runs by now."""
+    # Whoever ends the process from outside waits for no answer.
+    asks = not isinstance(stopped, Terminated)
+    if app.yes or (asks and app.asked(f"\nStop {container}?")):
+        with app.session(live=False) as session:
+            session.stop()
+        return Interrupted(f"Stopped {container}.")
+    return Interrupted(f"{container} goes on running; `devkit stop` ends it.")
 
 
 def _running_text(running: Running) -> str:
@@ -170,9 +184,3 @@ def _running_text(running: Running) -> str:
     if running.debug:
         lines.append(f"The debugger listens on {running.debug.host}:{running.debug.port}")
     return "\n".join(lines)
-
-
-def _text(text: str, running: Running, *, followed: bool = False) -> str:
-    from devkit.results import saved_files
-
-    return "\n".join(filter(None, [text, "" if followed else saved_files(running.engine)]))

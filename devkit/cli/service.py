@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from devkit.cli.group import command
 from devkit.cli.inside import up
-from devkit.cli.options import App, Duration
-
-if TYPE_CHECKING:
-    from devkit.running import Status
+from devkit.cli.options import App
+from devkit.cli.types import Duration
+from devkit.output import jsonable
 
 
 @command(
@@ -26,10 +24,14 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def status(app: App) -> None:
-    """Say how the service is, where it answers, and whether an editor is attached."""
+    """Say how service and sync are, and which files differ from the container's."""
     with app.session() as session:
-        found, engine = session.service().status(), session.engine.name
-    app.out.result(found, _with_saved_files(found, engine))
+        found, sync, differing = session.status()
+    lines = [str(found)]
+    if sync is not None:
+        lines.append(f"sync      {sync['text']}")
+    lines += [f"differs   {path}" for path in differing]
+    app.out.result({**jsonable(found), "sync": sync, "differing": differing}, "\n".join(lines))
 
 
 @command(
@@ -117,15 +119,8 @@ def invoke(
 def reload(app: App) -> None:
     """Run init() again in a new worker, with the files that are in the container."""
     with app.session("Reloading") as session:
-        found, engine = up(session).reload(), session.engine.name
-    app.out.result(found, _with_saved_files(found, engine))
-
-
-def _with_saved_files(found: Status, engine: str) -> str:
-    from devkit.results import saved_files
-
-    said = saved_files(engine) if found.debug else ""
-    return "\n".join(filter(None, [str(found), said]))
+        found = up(session).reload()
+    app.out.result(found, str(found))
 
 
 def _body(data: str | None, root: Path) -> bytes | None:

@@ -88,6 +88,13 @@ class RuntimeSection(_Section):
     scoring_timeout_ms: Annotated[int, Field(ge=1)] = 60_000
 
 
+class SyncSection(_Section):
+    """How workspace and container are kept in step."""
+
+    mode: Literal["two-way", "push", "pull", "mirror"] = "two-way"
+    ignore: tuple[str, ...] = ()
+
+
 class DebugSection(_Section):
     """What the debugger does."""
 
@@ -108,6 +115,7 @@ class Config(_Section):
     ports: PortsSection = PortsSection()
     run: RunSection = RunSection()
     runtime: RuntimeSection = RuntimeSection()
+    sync: SyncSection = SyncSection()
     debug: DebugSection = DebugSection()
 
 

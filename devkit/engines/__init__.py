@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 from devkit.errors import BadValue, EngineDenied, NoEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from devkit.engine import Engine
     from devkit.engines.endpoint import Endpoint
 
 KINDS = ("docker", "podman", "process")
 
-_HINT = (
-    "Start Docker or Podman, or name one with --host or --context. "
+_NONE_AT_ALL = (
     "With no engine at all: --engine process runs the service as a process of this machine."
 )
 
@@ -46,18 +45,22 @@ def connect(
     return _first_that_answers(endpoints(kind, host=host, context=context))
 
 
-def _first_that_answers(candidates: Iterable[Endpoint]) -> Engine:
+def _first_that_answers(candidates: Sequence[Endpoint]) -> Engine:
     from devkit.engines.docker import DockerEngine
 
     denied: EngineDenied | None = None
-    failures: list[str] = []
+    failures: list[NoEngine] = []
     for candidate in candidates:
         try:
             return DockerEngine.open(candidate)
         except EngineDenied as error:
             denied = denied or error
         except NoEngine as error:
-            failures.append(error.message)
+            failures.append(error)
     if denied is not None:
         raise denied
-    raise NoEngine(f"No container engine answers. {' '.join(failures)}", hint=_HINT)
+    hint = "Start Docker or Podman, or name one with --host or --context."
+    if len(candidates) == 1:
+        hint = failures[0].hint or hint
+    words = " ".join(error.message for error in failures)
+    raise NoEngine(f"No container engine answers. {words}", hint=f"{hint} {_NONE_AT_ALL}")

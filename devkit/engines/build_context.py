@@ -81,7 +81,10 @@ def _from_disk(path: Path, header: tarfile.TarInfo) -> Iterator[bytes]:
                 left -= len(chunk)
                 yield chunk
     except OSError as error:
-        raise BuildError(f"{path} cannot be packaged: {error.strerror}.") from error
+        raise BuildError(
+            f"{path} cannot be packaged: {error.strerror}.",
+            hint="Make it readable, or leave it out by a line in .dockerignore.",
+        ) from error
     yield _padding(header.size)
 
 

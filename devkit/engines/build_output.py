@@ -22,6 +22,12 @@ _NOISE = re.compile(
 _OURS = re.compile(r"^devkit-error: (.+)$")
 _OUR_HINT = re.compile(r"^devkit-error-hint: (.+)$")
 
+_FOREIGN_PROGRAM = re.compile(r"exec format error", re.IGNORECASE)
+_NO_PLATFORM = re.compile(
+    r"operating system is not supported|unknown operating system or architecture"
+    r"|no match for platform in manifest",
+    re.IGNORECASE,
+)
 _CERTIFICATE = re.compile(
     r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|certificate verify failed"
     r"|confirming the ssl certificate|UnknownIssuer",
@@ -96,6 +102,7 @@ def failure(output: Sequence[str], words: str, *, tag: Tag) -> BuildError:
     text = "\n".join(output)
     return (
         _our_own(output)
+        or _platform(text + "\n" + words, tag)
         or _unreachable(text, tag)
         or _package(text)
         or _base(text + "\n" + words)
@@ -106,10 +113,19 @@ def failure(output: Sequence[str], words: str, *, tag: Tag) -> BuildError:
     )
 
 
-def base_image_missing(name: str, words: str) -> BaseImageMissing:
-    """Return the error for a base image that is neither here nor to be had."""
+def base_image_missing(
+    name: str, words: str, *, wanted: str | None = None, here: str = ""
+) -> BaseImageMissing:
+    """Return the error for a base image that cannot be had; `here` is for another platform."""
+    words = words.rstrip(".")
+    if here:
+        return BaseImageMissing(
+            f"The base image {name} is on this engine for {here}, not for {wanted}, and cannot "
+            f"be pulled: {words}.",
+            hint="Leave --platform out, or name a base image for that platform: --base IMAGE.",
+        )
     return BaseImageMissing(
-        f"The base image {name} is not on this engine and cannot be pulled: {words.rstrip('.')}.",
+        f"The base image {name} is not on this engine and cannot be pulled: {words}.",
         hint="`devkit base bootstrap` makes one from Debian packages; or set image.base.",
     )
 
@@ -118,6 +134,22 @@ def _our_own(output: Sequence[str]) -> BuildError | None:
     sentence = next((match[1] for line in output if (match := _OURS.match(line))), None)
     hint = next((match[1] for line in output if (match := _OUR_HINT.match(line))), None)
     return None if sentence is None else BuildError(sentence, hint=hint)
+
+
+def _platform(text: str, tag: Tag) -> BuildError | None:
+    if match := _FOREIGN_PROGRAM.search(text):
+        return BuildError(
+            f"The image {tag} could not be built: this engine cannot run programs of the image's "
+            f"platform ({_line_around(text, match)}).",
+            hint="Leave --platform out, or give the engine's machine qemu-user-static.",
+        )
+    if match := _NO_PLATFORM.search(text):
+        return BuildError(
+            f"The image {tag} could not be built: this engine has no such platform "
+            f"({_line_around(text, match)}).",
+            hint='Leave --platform out, or name one as in "linux/arm64".',
+        )
+    return None
 
 
 def _unreachable(text: str, tag: Tag) -> BuildError | None:

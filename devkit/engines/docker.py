@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from errno import ENOENT
+from contextlib import AbstractContextManager, suppress
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from docker import APIClient
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 
-from devkit.contract import LABEL_RUN, LABEL_SERVICE
+from devkit.contract import LABEL_RUN
 from devkit.engine import (
     BuildSpec,
     Container,
@@ -27,16 +25,22 @@ from devkit.engine import (
     Stream,
     Tag,
 )
-from devkit.engines import buildx, docker_build, docker_values
+from devkit.engines import (
+    buildx,
+    docker_archive,
+    docker_build,
+    docker_client,
+    docker_log,
+    docker_network,
+    docker_values,
+)
 from devkit.engines.docker_build import inspect_image
 from devkit.engines.docker_errors import translated
 from devkit.engines.docker_stream import DockerStream
 from devkit.engines.endpoint import Endpoint
-from devkit.errors import DevkitError, EngineError, NotOurs
+from devkit.errors import DevkitError
 
 log = logging.getLogger(__name__)
-
-_CHUNK = 1 << 20
 
 
 class DockerEngine:
@@ -56,8 +60,8 @@ class DockerEngine:
             NoEngine: nothing answers there.
             EngineDenied: this user may not use it.
         """
+        client = docker_client.connected(endpoint)
         with translated(endpoint=str(endpoint)):
-            client = APIClient(base_url=endpoint.url, tls=endpoint.tls or False, version="auto")
             return cls(client, endpoint, docker_values.engine_info(client.version(), endpoint.url))
 
     def info(self) -> EngineInfo:
@@ -91,18 +95,9 @@ class DockerEngine:
 
     def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
         """Make an image out of a root file system's tar stream."""
-        changes = [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in labels.items()]
         log.info("docker import - %s", tag)
         with self._translated(str(tag)):
-            answer = self._client.import_image_from_data(
-                iter(lambda: tar.read(_CHUNK), b""), changes=changes
-            )
-            # The status was sent before the stream was read, so a failure comes in the text.
-            last = json.loads(answer.splitlines()[-1])
-            if "error" in last:
-                raise EngineError(f"The engine could not import {tag}: {last['error']}")
-            # By itself: Podman 4 forgets a tag that comes with the import.
-            self._client.tag(last["status"], tag.repository, tag.version)
+            docker_build.import_tar(self._client, tar, tag, labels)
         return self._known_image(str(tag))
 
     def remove_image(self, tag: str) -> None:
@@ -118,15 +113,7 @@ class DockerEngine:
             NotOurs: a network of that name is there, and devkit did not make it.
         """
         with self._translated(name):
-            if self._network(name) is not None:
-                return
-            log.info("docker network create %s", name)
-            try:
-                self._client.create_network(name, labels=dict(labels), check_duplicate=True)
-            except APIError as error:
-                # Two that start at once: the other one made it between the look and the creation.
-                if error.status_code != 409:
-                    raise
+            docker_network.ensure(self._client, name, labels)
 
     def remove_network(self, name: str) -> bool:
         """Remove a network; say whether it was there.
@@ -135,12 +122,7 @@ class DockerEngine:
             NotOurs: devkit did not make it.
         """
         with self._translated(name):
-            network = self._network(name)
-            if network is not None:
-                log.info("docker network rm %s", name)
-                with suppress(NotFound):
-                    self._client.remove_network(network["Id"])
-            return network is not None
+            return docker_network.remove(self._client, name)
 
     def run(self, spec: RunSpec) -> Container:
         """Start a container, detached; a failed or interrupted start leaves nothing behind."""
@@ -208,14 +190,15 @@ class DockerEngine:
     def archive_in(self, container: str, path: PurePosixPath, tar: BinaryIO) -> None:
         """Unpack a tar stream below `path` in the container."""
         log.info("docker cp - %s:%s", container, path)
-        with self._translated(container), _path_errors(path):
-            self._client.put_archive(container, str(path), tar)
+        is_podman = self.name == "podman"
+        with self._translated(container):
+            docker_archive.put(self._client, container, path, tar, is_podman=is_podman)
 
     def archive_out(self, container: str, path: PurePosixPath) -> Iterator[bytes]:
         """Yield `path` of the container as a tar stream, or raise FileNotFoundError."""
         log.info("docker cp %s:%s -", container, path)
-        with self._translated(container), _path_errors(path):
-            chunks, _ = self._client.get_archive(container, str(path))
+        with self._translated(container):
+            chunks = docker_archive.get(self._client, container, path)
         return self._chunks(chunks, container)
 
     def changes(self, container: str) -> list[FileChange]:
@@ -235,13 +218,18 @@ class DockerEngine:
         """Yield the log, standard output and error together, from `since` (Unix seconds) on."""
         log.info("docker logs %s%s", "--follow " * follow, container)
         with self._translated(container):
-            chunks = self._client.logs(
+            stream = self._client.logs(
                 container,
                 stream=True,
                 follow=follow,
                 since=since,
                 tail="all" if tail is None else tail,
             )
+        chunks: Iterator[bytes]
+        if follow and self.name == "podman":
+            chunks = docker_log.chunks_until_end(self._client, container, stream)
+        else:
+            chunks = docker_log.chunks(stream)
         return self._chunks(chunks, container)
 
     def stop(self, container: str, *, timeout_s: int = 5) -> None:
@@ -287,37 +275,6 @@ class DockerEngine:
         with self._translated(name):
             return docker_values.container(self._client.inspect_container(name))
 
-    def _network(self, name: str) -> Mapping[str, Any] | None:
-        """Find devkit's network of that name."""
-        for network in self._client.networks(names=[name]):
-            # The filter matches parts of names too.
-            if network["Name"] == name:
-                if LABEL_SERVICE not in (network.get("Labels") or {}):
-                    raise NotOurs(
-                        f"The network {name} was not made by devkit; it is left alone.",
-                        hint=f"Choose another service name, or remove it: docker network rm {name}",
-                    )
-                return dict(network)
-        return None
-
-    def _chunks(self, chunks: Any, container: str) -> Iterator[bytes]:
-        try:
-            with self._translated(container):
-                yield from chunks
-        finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
-
-
-@contextmanager
-def _path_errors(path: PurePosixPath) -> Iterator[None]:
-    try:
-        yield
-    except NotFound as error:
-        if "no such container" in str(error.explanation).lower():
-            raise
-        raise FileNotFoundError(ENOENT, "not in the container", str(path)) from error
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
+    def _chunks(self, chunks: Iterator[bytes], container: str) -> Iterator[bytes]:
+        with self._translated(container):
+            yield from chunks

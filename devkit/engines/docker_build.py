@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, BinaryIO
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.utils import parse_repository_tag
 
-from devkit.engine import BuildSpec, Progress
+from devkit.engine import BuildSpec, Progress, Tag
 from devkit.engines import build_output
 from devkit.engines.build_context import DOCKERFILE, base_images, tar_stream
-from devkit.errors import SecretRefused
+from devkit.errors import EngineError, SecretRefused
 
 _KEPT_LINES = 400
+_CHUNK = 1 << 20
 
 
 def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
@@ -52,13 +54,36 @@ def ensure_bases(
         BaseImageMissing: neither here nor to be had.
     """
     for name in base_images(dockerfile, spec.args):
-        if spec.pull or not _is_here(client, name, spec.platform):
+        here = _platform_here(client, name)
+        if spec.pull or not here or not _fits(spec.platform, here):
             progress(f"Pulling {name}")
             try:
                 _pull(client, name, spec.platform, progress)
             except APIError as error:
                 words = str(error.explanation or error)
-                raise build_output.base_image_missing(name, words) from error
+                wrong = here if spec.platform and not _fits(spec.platform, here) else ""
+                raise build_output.base_image_missing(
+                    name, words, wanted=spec.platform, here=wrong
+                ) from error
+
+
+def import_tar(client: APIClient, tar: BinaryIO, tag: Tag, labels: Mapping[str, str]) -> None:
+    """Make an image out of a root file system's tar stream.
+
+    Raises:
+        EngineError: it is none.
+    """
+    changes = [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in labels.items()]
+    answer = client.import_image_from_data(iter(lambda: tar.read(_CHUNK), b""), changes=changes)
+    # The status was sent before the stream was read, so a failure comes in the text.
+    last = json.loads(answer.splitlines()[-1])
+    if "error" in last:
+        raise EngineError(
+            f"The engine could not import {tag}: {last['error']}",
+            hint="It has to be a tar archive of a root file system: `tar -tf FILE` tells.",
+        )
+    # By itself: Podman 4 forgets a tag that comes with the import.
+    client.tag(last["status"], tag.repository, tag.version)
 
 
 def inspect_image(client: APIClient, name: str) -> Mapping[str, Any]:
@@ -66,13 +91,18 @@ def inspect_image(client: APIClient, name: str) -> Mapping[str, Any]:
     return dict(client.inspect_image(name))  # type: ignore[no-untyped-call]  # the stubs miss it
 
 
-def _is_here(client: APIClient, name: str, platform: str | None) -> bool:
+def _platform_here(client: APIClient, name: str) -> str:
+    """Return the platform of the image that the engine has, "" when it has none."""
     try:
         image = inspect_image(client, name)
     except NotFound:
-        return False
+        return ""
+    return f"{image['Os']}/{image['Architecture']}"
+
+
+def _fits(wanted: str | None, here: str) -> bool:
     # "linux/arm64/v8" and an image that says only "linux/arm64" go together.
-    return platform is None or platform.startswith(f"{image['Os']}/{image['Architecture']}")
+    return wanted is None or wanted.split("/")[:2] == here.split("/")
 
 
 def _pull(client: APIClient, name: str, platform: str | None, progress: Progress) -> None:
@@ -120,3 +150,7 @@ def _texts(answers: Iterator[Mapping[str, Any]], errors: list[str]) -> Iterator[
             yield str(answer["stream"])
         elif "status" in answer and "progressDetail" not in answer:
             yield f"{answer['status']}\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
 
-import requests
 from docker import APIClient
 from docker.errors import APIError
 
-from devkit.errors import EngineError, Unsupported
+from devkit.engine import InputEnded
+from devkit.engines import upgraded
+from devkit.errors import EngineError
 
 Translation = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -43,8 +42,7 @@ class DockerStream:
         self._translated = translated
         self._exec_id = exec_id
         self._tty = tty
-        self._response = _start(client, exec_id, tty=tty)
-        self._socket, self._early = _connection(self._response)
+        self._connection, self._early = upgraded.start(client, exec_id, tty=tty)
         self._frame_left = 0
         self._frame_is_stderr = False
         self._stderr = bytearray()
@@ -72,25 +70,22 @@ class DockerStream:
         return b""
 
     def write(self, data: bytes) -> None:
-        """Send all of `data` to standard input."""
-        self._socket.sendall(data)
-
-    def close_stdin(self) -> None:
-        """End standard input; the process reads end of file.
+        """Send all of `data` to standard input.
 
         Raises:
-            Unsupported: TLS connections cannot be closed one way from Python.
+            InputEnded: nobody takes it any more.
         """
-        if hasattr(self._socket, "shutdown_write"):
-            self._socket.shutdown_write()
-        elif hasattr(self._socket, "unwrap"):
-            raise Unsupported(
-                "Standard input cannot be ended over a TLS connection to the engine.",
-                hint="Use an ssh:// address for this engine.",
-            )
-        else:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_WR)
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise InputEnded(
+                f"The process in the container takes no more input ({error.strerror or error}).",
+                hint="`devkit status` says whether the service still runs.",
+            ) from error
+
+    def close_stdin(self) -> None:
+        """End standard input; the process reads end of file."""
+        self._connection.end_sending()
 
     def stderr(self) -> bytes:
         """Return what came on standard error so far (the last 64 KiB)."""
@@ -107,7 +102,10 @@ class DockerStream:
             if not state["Running"] and state["ExitCode"] is not None:
                 return int(state["ExitCode"])
             if time.monotonic() > deadline:
-                raise EngineError("A process in the container closed its output but did not end.")
+                raise EngineError(
+                    "A process in the container closed its output but did not end.",
+                    hint="`devkit exec -- ps aux` shows it; `devkit stop` ends them all.",
+                )
             time.sleep(0.01)
 
     def resize(self, *, rows: int, columns: int) -> None:
@@ -119,17 +117,14 @@ class DockerStream:
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something; ask for each wait."""
-        decrypted = getattr(self._socket, "pending", None)
-        if self._early or (decrypted is not None and decrypted()):
+        if self._early or self._connection.holds_data():
             return self._always_readable()
-        return int(self._socket.fileno())
+        return self._connection.fileno()
 
     def close(self) -> None:
         """Let go of the stream; the process loses its standard input."""
         self._ended = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._response.close()
+        self._connection.close()
         if self._ready is not None:
             os.close(self._ready)
             self._ready = None
@@ -157,7 +152,7 @@ class DockerStream:
             data, self._early = self._early[:size], self._early[size:]
             return data
         try:
-            return bytes(self._socket.recv(size))
+            return self._connection.recv(size)
         except ConnectionResetError:
             return b""
 
@@ -166,32 +161,3 @@ class DockerStream:
             self._on_stderr(data)
         self._stderr += data
         del self._stderr[:-_STDERR_KEPT]
-
-
-def _start(client: APIClient, exec_id: str, *, tty: bool) -> requests.Response:
-    """Start an exec and keep the response, whose reader may hold the first bytes already.
-
-    `APIClient.exec_start(socket=True)` drops the response and with it those bytes.
-    """
-    api: Any = client
-    response: requests.Response = api._post_json(
-        api._url("/exec/{0}/start", exec_id),
-        headers={"Connection": "Upgrade", "Upgrade": "tcp"},
-        data={"Tty": tty, "Detach": False},
-        stream=True,
-    )
-    api._raise_for_status(response)
-    return response
-
-
-def _connection(response: requests.Response) -> tuple[Any, bytes]:
-    """Return the connection below a response, and the bytes that were read with its header."""
-    raw: Any = response.raw
-    reader: Any = raw._fp.fp
-    if hasattr(reader, "channel"):  # ssh, through paramiko
-        return reader.channel, bytes(reader._rbuffer)
-    connection = reader.raw._sock
-    connection.settimeout(0)
-    early = reader.peek()
-    connection.settimeout(None)
-    return connection, early

@@ -73,8 +73,9 @@ def _at(host: str, origin: str, environment: Mapping[str, str]) -> Endpoint:
         tls = kwargs_from_env(environment=dict(environment)).get("tls")
     except DockerException as error:
         raise NoEngine(
-            f"The TLS files for {host} cannot be used: {error}",
-            hint="Look at DOCKER_CERT_PATH and DOCKER_TLS_VERIFY.",
+            f"The TLS files for {host} cannot be used: {str(error).partition('. ')[0]}.",
+            hint="DOCKER_CERT_PATH has to name a folder with ca.pem, cert.pem and key.pem; "
+            "DOCKER_TLS_VERIFY= turns TLS off.",
         ) from error
     return Endpoint(host, origin, tls=tls, cli=("--host", host))
 
@@ -83,7 +84,10 @@ def _of_context(name: str, origin: str) -> Endpoint:
     try:
         context = ContextAPI.get_context(name)
     except Exception as error:  # the SDK raises a bare one for a broken file
-        raise NoEngine(f"The docker context {name!r} cannot be read: {error}") from error
+        raise NoEngine(
+            f"The docker context {name!r} cannot be read: {error}",
+            hint=f"`docker context inspect {name}` shows, `docker context rm {name}` removes it.",
+        ) from error
     if context is None or not context.Host:
         raise NoEngine(
             f"There is no docker context {name!r}.", hint="`docker context ls` lists them."

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from devkit.engine import InputEnded
+
 _STDERR_KEPT = 64 * 1024
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -57,10 +59,20 @@ class PipeStream:
         return b"" if self._output == -1 else os.read(self._output, size)
 
     def write(self, data: bytes) -> None:
-        """Send all of `data` to standard input."""
+        """Send all of `data` to standard input.
+
+        Raises:
+            InputEnded: nobody takes it any more.
+        """
         left = memoryview(data)
-        while left:
-            left = left[os.write(self._input, left) :]
+        try:
+            while left:
+                left = left[os.write(self._input, left) :]
+        except OSError as error:
+            raise InputEnded(
+                f"The process takes no more input ({error.strerror}).",
+                hint="`devkit status` says whether the service still runs.",
+            ) from error
 
     def close_stdin(self) -> None:
         """End standard input; the process reads end of file."""

@@ -6,57 +6,38 @@ import json
 import logging
 import os
 import platform
-import secrets
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import platformdirs
 
-from devkit import ports
-from devkit.contract import (
-    APP_ROOT,
-    DEBUG_PORT,
-    ENV_DEBUG_ADDRESS,
-    ENV_SCORE_ADDRESS,
-    LABEL_RUN,
-    SCORE_PORT,
-)
+from devkit.contract import APP_ROOT
 from devkit.engine import (
     BuildSpec,
     Container,
     EngineInfo,
     FileChange,
     Image,
-    PortBinding,
     Progress,
     RunSpec,
     Stream,
     Tag,
 )
-from devkit.engines import process_files, process_image
+from devkit.engines import process_files, process_launch
 from devkit.engines.pipe_stream import PipeStream
 from devkit.engines.process_container import SPEC, ProcessContainer
 from devkit.engines.process_image import ImageStore
-from devkit.engines.supervisor import EXIT, LAUNCH, STATE, write_json
+from devkit.engines.supervisor import LAUNCH
 from devkit.errors import (
     ContainerMissing,
-    EngineError,
     ImageMissing,
     NameInUse,
-    PortInUse,
     Unsupported,
 )
 
 log = logging.getLogger(__name__)
-
-_ADDRESSES = {SCORE_PORT: ENV_SCORE_ADDRESS, DEBUG_PORT: ENV_DEBUG_ADDRESS}
-# Of the caller's environment: what would lead the service's Python, or the runtime, astray.
-_NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "DEVKIT_", "AZUREML_", "AML_")
 
 
 class ProcessEngine:
@@ -133,8 +114,12 @@ class ProcessEngine:
                 f"A container named {spec.name} exists already.", hint="`devkit delete` removes it."
             ) from error
         try:
-            self._write(container, spec, image)
-            return self._launch(container)
+            # A service that starts does not listen yet, but its ports are its own.
+            given = {own for it in self._all() if it.exit_code() is None for own in it.ports}
+            bindings = process_launch.claimed(spec.ports, given=given)
+            process_launch.prepare(container, spec, image, self._images, bindings)
+            process_launch.launch(container)
+            return container.value()
         except BaseException:
             self._discard(container)
             raise
@@ -223,69 +208,15 @@ class ProcessEngine:
     def start(self, container: str) -> Container:
         """Start a stopped service again."""
         found = self._known(container)
-        return found.value() if found.exit_code() is None else self._launch(found)
+        if found.exit_code() is not None:
+            process_launch.launch(found)
+        return found.value()
 
     def remove(self, container: str) -> None:
         """Remove a container, running or not; nothing when it is not there."""
         found = self._find(container)
         if found is not None:
             self._discard(found)
-
-    def _write(self, container: ProcessContainer, spec: RunSpec, image: Image) -> None:
-        """Write down what was asked, and make the application root."""
-        content, runtime = self._images.content(image.id), self._images.runtime(image.id)
-        process_image.place(content["placements"], container.root)
-        bindings = self._claimed(spec.ports)
-        python = Path(content["python"])
-        env = {
-            **_inherited(python),
-            **process_image.translated({**image.env, **spec.env}, container.root, runtime),
-            **_addresses(bindings),
-            "AML_APP_ROOT": str(container.root),
-        }
-        command = list(spec.command or (str(python), str(runtime)))
-        write_json(
-            container.folder / LAUNCH, {"command": command, "env": env, "cwd": str(container.root)}
-        )
-        asked: dict[str, object] = {
-            "id": secrets.token_hex(32),
-            "name": spec.name,
-            "image": str(spec.image),
-            "image_id": image.id,
-            "labels": {**image.labels, **spec.labels, LABEL_RUN: secrets.token_hex(16)},
-            "env": dict(spec.env),
-            "ports": [[it.container_port, it.bind, it.host_port] for it in bindings],
-        }
-        write_json(container.folder / SPEC, asked)
-        log.info("%s", shlex.join(command))
-
-    def _claimed(self, wanted: Sequence[PortBinding]) -> tuple[PortBinding, ...]:
-        """Choose ports for 0, and refuse taken ones."""
-        # A service that starts does not listen yet, but its ports are its own.
-        given = {own for it in self._all() if it.exit_code() is None for own in it.ports}
-        bindings = ports.chosen(wanted, own=given)
-        for binding in bindings:
-            address = (binding.bind, binding.host_port)
-            if address in given or not ports.is_free(*address):
-                raise PortInUse(
-                    f"Port {binding.host_port} of this machine is already in use.",
-                    hint='Choose another port, or "auto" for a free one.',
-                )
-        return bindings
-
-    def _launch(self, container: ProcessContainer) -> Container:
-        for old in (EXIT, STATE):
-            (container.folder / old).unlink(missing_ok=True)
-        done = subprocess.run(
-            (sys.executable, "-m", "devkit.engines.supervisor", str(container.folder)),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise EngineError(f"The service could not be started: {done.stderr.strip()}.")
-        return container.value()
 
     def _discard(self, container: ProcessContainer) -> None:
         container.stop(0)
@@ -313,20 +244,3 @@ class ProcessEngine:
         for name, value in {**wanted, "read_only": spec.read_only or None}.items():
             if value is not None:
                 log.warning("run.%s=%s is not applied to a process.", name, value)
-
-
-def _addresses(bindings: Sequence[PortBinding]) -> dict[str, str]:
-    """Tell the runtime to listen where a container would have published its ports."""
-    return {
-        _ADDRESSES[binding.container_port]: f"{binding.bind}:{binding.host_port}"
-        for binding in bindings
-        if binding.container_port in _ADDRESSES
-    }
-
-
-def _inherited(python: Path) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
-    }
-    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**kept, "PATH": path, "VIRTUAL_ENV": str(python.parent.parent)}

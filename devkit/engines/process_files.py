@@ -51,7 +51,10 @@ def unpack(tar: BinaryIO, folder: Path) -> None:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
             if content is None and not member.isdir():
-                raise Unsupported(f"{member.name} is neither a file nor a folder.")
+                raise Unsupported(
+                    f"{member.name} is neither a file nor a folder.",
+                    hint="Copy what it leads to instead, or leave it out.",
+                )
             target = folder / member.name
             if not target.resolve().is_relative_to(folder.resolve()):
                 _leave(target, content)

@@ -70,6 +70,8 @@ class ImageStore:
         """Find an image by tag or id."""
         identity = tag.removeprefix("sha256:")
         if not (self._folder / "images" / identity / "image.json").exists():
+            if "@" in tag:  # by digest, which only a registry gives
+                return None
             pointer = self._pointer(Tag.parse(tag))
             if not pointer.exists():
                 return None

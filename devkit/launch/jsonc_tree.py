@@ -1,7 +1,7 @@
 """Step 3, attach: JSON with comments, read: where a value stands, and what it means.
 
-The two parsers (tree-sitter for places, json5 for meaning) share nothing, so that an edit made by
-the positions of one is checked by the other.
+The two parsers (tree-sitter for places, Python's json for meaning) share nothing, so that an edit
+made by the positions of one is checked by the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import json5
 import tree_sitter
 import tree_sitter_json
 
@@ -23,7 +22,12 @@ Steps = Sequence[str | int]
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t"
 _DEFAULT_INDENT = "    "
-_JSON5_PLACE = re.compile(r"<string>:(\d+) (.*) at column (\d+)$", re.DOTALL)
+# What is not JSON in it, and the strings, in which all of it is text. An end may be missing: looked
+# for from each beginning again, it would take for ever.
+_STRING = r'"(?:[^"\\\n]|\\.)*"?'
+_COMMENT = re.compile(rf"{_STRING}|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_TRAILING = re.compile(rf"{_STRING}|,(?=\s*[\]}}])")
+_VISIBLE = re.compile(r"[^\r\n]")
 
 
 class JsoncError(ValueError):
@@ -174,20 +178,27 @@ def _tokens(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
 
 
 def _meaning(text: str) -> Any:
+    """Read with Python's json, comments and trailing commas blanked, so that places stay."""
+    plain = text.removeprefix("\ufeff")
+    for pattern in (_COMMENT, _TRAILING):
+        plain = pattern.sub(_blanked, plain)
     try:
-        return json5.loads(text.removeprefix("\ufeff"))
+        return json.loads(plain)
     except RecursionError as error:
         raise JsoncError("it is nested too deeply", 1, 1) from error
-    except ValueError as error:
-        match = _JSON5_PLACE.match(str(error))
-        if match is None:
-            raise JsoncError(str(error), 1, 1) from error
-        reason = match[2][0].lower() + match[2][1:]
-        raise JsoncError(reason, int(match[1]), int(match[3])) from error
+    except json.JSONDecodeError as error:
+        reason = error.msg[0].lower() + error.msg[1:]
+        raise JsoncError(reason, error.lineno, error.colno) from error
+
+
+def _blanked(found: re.Match[str]) -> str:
+    text = found[0]
+    is_open = text.startswith("/*") and (len(text) < 4 or not text.endswith("*/"))
+    return text if is_open or text.startswith('"') else _VISIBLE.sub(" ", text)
 
 
 def _error(text: str, root: tree_sitter.Node) -> JsoncError:
-    """Say where it stops parsing; json5 knows the place better, but takes more than JSONC."""
+    """Say where it stops parsing, in json's words if it does not take it either."""
     try:
         _meaning(text)
     except JsoncError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path, PurePosixPath
@@ -21,11 +21,24 @@ _NEVER = (
     ".git .hg .svn .venv .devkit .vscode .idea .tox .nox .mypy_cache .ruff_cache .pytest_cache "
     ".hypothesis .ipynb_checkpoints __pycache__ *.pyc *.pyo .DS_Store .dockerignore"
 )
+# Names that gitleaks, git-secrets, shhgit and GitHub's .gitignore templates look for.
+# These are keys and logins:
 _KEYS = (
-    ".env .env.* *.pem *.key *.p12 *.pfx *.jks *.kdbx *.ppk id_rsa* id_dsa* id_ecdsa* id_ed25519* "
-    ".netrc _netrc .pypirc .pgpass .npmrc .git-credentials .htpasswd .aws .azure .ssh .gnupg "
-    ".kube .docker .boto .s3cfg .databrickscfg"
+    ".env .env.* .envrc *.p12 *.pkcs12 *.pfx *.ppk *.jks *.jceks *.keystore *.keychain *.kdb "
+    "*.kdbx *.agilekeychain id_rsa* id_dsa* id_ecdsa* id_ed25519* .ssh .gnupg .netrc _netrc "
+    ".pypirc .pgpass .my.cnf .mylogin.cnf .npmrc .git-credentials .htpasswd .docker .dockercfg "
+    ".dockerconfigjson .msmtprc .aws .azure .gcloud .boto .s3cfg .databrickscfg .kube "
+    ".terraformrc .vault-token .vault_pass* .kaggle .cdsapirc .*_history"
 )
+# ... and these may be, or may be what a service reads: whoever names one in .dockerignore gets it.
+_PERHAPS_KEYS = (
+    "*.env secret.json secret.y*ml secrets.json secrets.y*ml secrets.toml secrets.ini *.secret "
+    "*.secrets local.settings.json *.pem *.key *.p8 *.ovpn *_rsa *_dsa *_ecdsa *_ed25519 "
+    "credentials credentials.json credentials.csv client_secret*.json service-account*.json "
+    "service_account*.json kaggle.json *.publishsettings kubeconfig *.kubeconfig terraform.rc "
+    "*.tfstate *.tfstate.* *.tfvars *.tfvars.json .yarnrc.yml"
+)
+_LARGE_BYTES = 100 * 1000 * 1000
 
 
 def _any_of(patterns: str) -> re.Pattern[str]:
@@ -34,6 +47,7 @@ def _any_of(patterns: str) -> re.Pattern[str]:
 
 _NEVER_NAMES = _any_of(_NEVER)
 _KEY_NAMES = _any_of(_KEYS)
+_PERHAPS_KEY_NAMES = _any_of(_PERHAPS_KEYS)
 
 
 @dataclass(frozen=True)
@@ -60,15 +74,18 @@ def source(folder: Path, under: PurePosixPath, *, ignore: Path, leave_out: set[P
         leave_out: files and folders that reach the image by another way.
     """
     rules = _Rules.of(folder, ignore)
-    files = list[ContextFile]()
+    files, large = list[ContextFile](), list[str]()
     dropped = list[_Dropped]()
     for found in _walked(folder, folder, rules, leave_out):
         if isinstance(found, _Dropped):
             dropped.append(found)
         else:
-            files.append(_context_file(found, under / found.relative_to(folder).as_posix()))
+            relative = found.relative_to(folder).as_posix()
+            files.append(_context_file(found, under / relative))
+            if (size := found.lstat().st_size) > _LARGE_BYTES:
+                large.append(f"{relative} ({size / 1e6:,.0f} MB)")
     files.sort(key=lambda file: file.path)
-    return Found(tuple(files), tuple(_notes(dropped)))
+    return Found(tuple(files), (*_notes(dropped), *_large_notes(large)))
 
 
 def whole(path: Path, under: PurePosixPath) -> tuple[ContextFile, ...]:
@@ -90,6 +107,41 @@ def whole(path: Path, under: PurePosixPath) -> tuple[ContextFile, ...]:
                 place = under / file.relative_to(path).as_posix()
                 files.append(_context_file(file.resolve(), place))
     return tuple(files)
+
+
+def never(folder: Path, ignore: Path) -> Callable[[str], bool]:
+    """Return what says of a path below `folder` whether nothing brings it into a container."""
+
+    def is_never(relative: str) -> bool:
+        name = relative.rpartition("/")[2]
+        if _NEVER_NAMES.fullmatch(name) or _KEY_NAMES.fullmatch(name):
+            return True
+        if _PERHAPS_KEY_NAMES.fullmatch(name):
+            return not _Rules.of(folder, ignore).asks_for(relative)
+        return (folder / relative / "pyvenv.cfg").is_file()
+
+    return is_never
+
+
+def left_out(folder: Path, ignore: Path) -> Callable[[str], bool]:
+    """Return what says of a path below `folder` whether .dockerignore leaves it out now."""
+    read = list[tuple[list[float], _Rules]]()
+
+    def is_left_out(relative: str) -> bool:
+        now = [_changed_at(base / ".dockerignore") for base in (folder, ignore)]
+        if not read or read[0][0] != now:
+            read[:] = [(now, _Rules.of(folder, ignore))]
+        rules = read[0][1]
+        return rules.ignores(relative) and not rules.keep_below(relative)
+
+    return is_left_out
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +173,10 @@ class _Rules:
         # The stubs want a path; the matcher takes only text.
         return bool(self.matcher.matches(self.prefix + relative))  # type: ignore[arg-type]
 
+    def asks_for(self, relative: str) -> bool:
+        """Whether an exception names just this one; "!src/**" means no key in there."""
+        return self.prefix + relative in self.exceptions
+
     def keep_below(self, relative: str) -> bool:
         """Whether an exception ("!docs/a.md") brings something of an ignored folder back."""
         return any(text.startswith(self.prefix + relative) for text in self.exceptions)
@@ -141,6 +197,8 @@ def _walked(
                 continue
             if _KEY_NAMES.fullmatch(entry.name):
                 yield _Dropped(relative, "key")
+            elif _PERHAPS_KEY_NAMES.fullmatch(entry.name) and not rules.asks_for(relative):
+                yield _Dropped(relative, "perhaps")
             elif entry.is_symlink():
                 yield from _link(path, top, relative)
             elif entry.is_dir():
@@ -169,10 +227,21 @@ def _context_file(path: Path, under: PurePosixPath) -> ContextFile:
 def _notes(dropped: list[_Dropped]) -> Iterator[str]:
     texts = {
         "key": "Left out, as they look like keys or passwords: {}.",
+        "perhaps": "Left out, as they may be keys or passwords: {}. "
+        "A line in .dockerignore puts one in all the same: !{}",
         "link": "Left out, as these links lead out of the source directory: {}.",
     }
     for reason, text in texts.items():
         paths = sorted(item.path for item in dropped if item.reason == reason)
         if paths:
-            more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
-            yield text.format(", ".join(paths[:10]) + more)
+            yield text.format(_listed(paths), paths[0])
+
+
+def _large_notes(large: list[str]) -> Iterator[str]:
+    if large:
+        they = "goes" if len(large) == 1 else "go"
+        yield f"{_listed(sorted(large))} {they} into the image; .dockerignore can leave that out."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from jinja2 import Environment as Templates
-from jinja2 import FileSystemLoader, StrictUndefined
-
-from devkit import TEMPLATES
 from devkit import contract as c
 from devkit.config import Workspace
 from devkit.errors import BadValue
@@ -146,37 +140,6 @@ def user_ids(user: int | str) -> tuple[int, int]:
             hint='Write a number, as in 1000 or "1000:100"; the image makes that user.',
         )
     return int(uid), int(gid or uid)
-
-
-def render(values: Mapping[str, Any], *, buildkit: bool) -> str:
-    """Fill the template in; plain, or with BuildKit's mounts."""
-    return _templates().get_template("Dockerfile.j2").render(values, buildkit=buildkit)
-
-
-@cache
-def _templates() -> Templates:
-    templates = Templates(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # no HTML; `quoted` and `sh` escape
-    )
-    templates.filters["quoted"] = _quoted
-    templates.filters["sh"] = shlex.quote
-    return templates
-
-
-def _quoted(value: str) -> str:
-    """A value of an ENV line; spaces, quotes and dollar signs stay what they are."""
-    if "\n" in value:
-        raise BadValue(
-            "A variable of the image holds a line break, which a Dockerfile cannot express.",
-            hint="Set it when the container runs: `run.env` in devkit.yaml.",
-        )
-    escaped = re.sub(r'([\\"$])', r"\\\1", value)
-    return f'"{escaped}"'
 
 
 def _own(written: str, workspace: Workspace) -> Base:

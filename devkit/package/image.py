@@ -15,15 +15,16 @@ from devkit.config import Workspace
 from devkit.engine import BuildSpec, ContextFile, Engine, Image, Placement, Progress, Tag
 from devkit.errors import BadValue, EntryScriptMissing, EnvironmentInvalid
 from devkit.package import (
-    build_context,
     build_files,
     build_secrets,
+    context,
     dockerfile,
     entry_script,
     environment,
     fingerprint,
     models,
     network,
+    template,
 )
 from devkit.package.environment import Environment
 from devkit.package.network import Network
@@ -93,19 +94,17 @@ def package(
         workspace, wanted, reach, tag=tag, base=base, default_base=default_base, platform=platform
     )
     base_image = engine.image(decided.base.image)
-    spec = _labelled(decided.spec, base_image)
+    spec = replace(_labelled(decided.spec, base_image), no_cache=no_cache, pull=pull)
     there = engine.image(str(spec.tag))
     reused = not (no_cache or pull) and _same(there, spec, c.LABEL_CONTENT)
     if there is None or not reused:
         if not _same(there, spec, c.LABEL_ENVIRONMENT):
-            architecture = platform.split("/")[1] if platform else engine.info().architecture
-            _check_python(wanted, reach, decided.base, base_image, architecture)
+            _check_python(engine, wanted, reach, decided.base, base_image, platform)
         with build_secrets.file(reach.secrets) as secrets:
-            spec = replace(spec, secrets={**spec.secrets, **secrets}, no_cache=no_cache, pull=pull)
+            spec = replace(spec, secrets={**spec.secrets, **secrets})
             there = engine.build(spec, progress=progress)
-    return Packaged(
-        there, spec.tag, reused, time.monotonic() - started, decided.layout, decided.notes
-    )
+    seconds = time.monotonic() - started
+    return Packaged(there, spec.tag, reused, seconds, decided.layout, decided.notes)
 
 
 def plan(
@@ -127,24 +126,17 @@ def plan(
     """
     official = c.OFFICIAL_BASE.format(python=wanted.python)
     start = dockerfile.base(workspace, base, default=default_base or official)
-    place = _place_of_source(workspace)
     placed = models.placements(workspace.config.models, workspace.root)
-    source = build_files.source(
-        workspace.source,
-        SOURCE_IN_CONTEXT / place.name,
-        ignore=workspace.root,
-        leave_out=_elsewhere(workspace, placed),
-    )
-    _require_entry(workspace, place, source.files)
+    place, source = _source(workspace, placed)
+    layout = _layout(workspace, place, placed)
     env = dockerfile.variables(workspace, wanted, place.name)
     values = dockerfile.values(workspace, wanted, reach, start, env=env, has_models=bool(placed))
-    layout = _layout(workspace, place, placed)
     local = (item.requirement(str(item.path)) for item in wanted.wants.local)
     spec = BuildSpec(
         tag=Tag.parse(tag or workspace.config.image.tag),
-        dockerfile=dockerfile.render(values, buildkit=False),
-        buildkit_dockerfile=dockerfile.render(values, buildkit=True),
-        context=(*build_context.files(wanted, reach, TOOLS, placed), *source.files),
+        dockerfile=template.render(values, buildkit=False),
+        buildkit_dockerfile=template.render(values, buildkit=True),
+        context=(*context.files(wanted, reach, TOOLS, placed), *source.files),
         labels=_labels(workspace, wanted, layout),
         args=_args(workspace, reach),
         secrets=build_secrets.named(workspace),
@@ -153,8 +145,8 @@ def plan(
         placements=(Placement(workspace.source, place), *placed),
         env=env,
     )
-    notes = (*wanted.notes, *_conda_notes(workspace, wanted, base), *reach.notes, *source.notes)
-    return Plan(spec, start, layout, notes)
+    said = (*models.notes(workspace.config.models), *reach.notes, *source.notes)
+    return Plan(spec, start, layout, (*wanted.notes, *_conda_notes(workspace, wanted, base), *said))
 
 
 def _default_base(engine: Engine, python: str) -> str:
@@ -164,11 +156,12 @@ def _default_base(engine: Engine, python: str) -> str:
 
 
 def _check_python(
+    engine: Engine,
     wanted: Environment,
     reach: Network,
     base: dockerfile.Base,
     image: Image | None,
-    architecture: str,
+    platform: str | None,
 ) -> None:
     """Before a build that installs: does the base have the Python, and the index the builds for it?
 
@@ -190,6 +183,7 @@ def _check_python(
     from devkit.package.pins import check_pins
 
     known = replace(wanted, python=python or wanted.python)
+    architecture = platform.split("/")[1] if platform else engine.info().architecture
     check_pins(known, reach, architecture=architecture)
 
 
@@ -223,6 +217,21 @@ def _place_of_source(workspace: Workspace) -> PurePosixPath:
             hint="Set source_directory in devkit.yaml to a folder with a name of its own.",
         )
     return c.APP_ROOT / source.name
+
+
+def _source(
+    workspace: Workspace, placed: tuple[Placement, ...]
+) -> tuple[PurePosixPath, build_files.Found]:
+    """The place of the source directory in the container, and the files that go there."""
+    place = _place_of_source(workspace)
+    source = build_files.source(
+        workspace.source,
+        SOURCE_IN_CONTEXT / place.name,
+        ignore=workspace.root,
+        leave_out=_elsewhere(workspace, placed),
+    )
+    _require_entry(workspace, place, source.files)
+    return place, source
 
 
 def _require_entry(

@@ -41,6 +41,14 @@ def model_dir(models: Sequence[ModelEntry]) -> str:
     return str(APP_ROOT / MODELS_DIR)
 
 
+def notes(models: Sequence[ModelEntry]) -> tuple[str, ...]:
+    """Say what AZUREML_MODEL_DIR is where there is more than one: not what it is with one."""
+    if len(models) < 2:
+        return ()
+    names = ", ".join(f"{model.name}/{model.version}" for model in models)
+    return (f"Several models ({names}): AZUREML_MODEL_DIR is their folder, {model_dir(models)}.",)
+
+
 def _placement(model: ModelEntry, root: Path) -> Placement:
     written = Path(os.path.normpath(root / Path(model.path).expanduser()))
     if not written.exists():

@@ -7,24 +7,20 @@ cloud.
 from __future__ import annotations
 
 import base64
-import contextlib
+import dis
 import importlib
 import inspect
 import json
 import os
-import socket
 import sys
-from typing import Any, Callable, Dict, List, Optional
-from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
+from types import CodeType
+from typing import Any, Callable, Dict, List
 
 from . import bare_app, failure, wire
 from .settings import Settings
 
-WsgiApp = Callable[..., Any]
-
 # A header line holds 64 KiB; base64 takes a third more than the text.
 MAX_ENCODED = 45000
-DRAIN_S = 5.0
 
 
 def load(settings: Settings) -> Scoring:
@@ -76,81 +72,6 @@ class Scoring:
             described["message"] = failure.cut(described["message"])
 
 
-class Server:
-    """Speaks HTTP on connections that the front opens, one request each."""
-
-    def __init__(self, scoring: Scoring, listener: socket.socket) -> None:
-        self._scoring = scoring
-        # What WSGIRequestHandler reads of its server.
-        self.server_name, self.server_port = listener.getsockname()
-        self.base_environ = {
-            "SERVER_NAME": self.server_name,
-            "GATEWAY_INTERFACE": "CGI/1.1",
-            "SERVER_PORT": str(self.server_port),
-            "REMOTE_HOST": "",
-            "CONTENT_LENGTH": "",
-            "SCRIPT_NAME": "",
-        }
-
-    def handle(self, connection: socket.socket, finish: Callable[[], None]) -> Optional[int]:
-        """Answer the one request on `connection`; return an exit code when it ends the process."""
-        ended = None
-        try:
-            _Handler(connection, ("127.0.0.1", 0), self)  # type: ignore[arg-type]
-        except SystemExit as error:
-            ended = error.code if isinstance(error.code, int) else 1
-            self._refuse(connection, error)
-        except OSError:
-            pass  # the front gave the request up
-        except BaseException as error:  # noqa: BLE001 - Timeout and the like: we go on
-            self._refuse(connection, error)
-        finally:
-            finish()
-            _drained(connection)
-            connection.close()
-        return ended
-
-    def get_app(self) -> WsgiApp:
-        """The app, under the name that WSGIRequestHandler asks for."""
-        return self._scoring
-
-    def _refuse(self, connection: socket.socket, error: BaseException) -> None:
-        head = "HTTP/1.0 500 Internal Server Error\r\nContent-Length: 0\r\n{}: {}\r\n\r\n"
-        head = head.format(failure.HEADER, self._scoring.encoded(error))
-        with contextlib.suppress(OSError):  # the front gave the request up
-            connection.sendall(head.encode("ascii"))
-
-
-def _drained(connection: socket.socket) -> None:
-    """Take what the front still sends: closed before, it would never read the answer."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(DRAIN_S)
-        while connection.recv(1 << 20):
-            pass
-
-
-class _ServerHandler(ServerHandler):
-    # wsgiref would print the traceback and answer by itself.
-    def handle_error(self) -> None:
-        raise sys.exc_info()[1]  # type: ignore[misc]
-
-
-class _Handler(WSGIRequestHandler):
-    def handle(self) -> None:
-        self.raw_requestline = self.rfile.readline(65537)
-        if not self.parse_request():
-            return
-        reading: Any = self.rfile
-        writing: Any = self.wfile
-        handler = _ServerHandler(reading, writing, self.get_stderr(), self.get_environ())
-        handler.request_handler = self  # type: ignore[attr-defined]
-        handler.run(self.server.get_app())  # type: ignore[attr-defined]
-
-    def log_message(self, *_: Any) -> None:
-        pass  # the front logs requests
-
-
 def hot_reload(run: Callable[..., Any], files: List[str]) -> bool:
     """Patch the functions of the changed `files` in place; what init() loaded stays.
 
@@ -158,16 +79,27 @@ def hot_reload(run: Callable[..., Any], files: List[str]) -> bool:
     """
     try:
         importlib.import_module("debugpy.server.api")
-        from _pydevd_bundle.pydevd_reload import xreload
+        from _pydevd_bundle import pydevd_reload
     except ImportError:
         return False
+    pydevd_reload.code_objects_equal = _same_code
     modules = [
         module
         for module in [*sys.modules.values(), _EntryModule(run)]
         if os.path.realpath(getattr(module, "__file__", None) or os.devnull) in files
     ]
-    patched = [_patched(xreload, module) for module in modules]
+    patched = [_patched(pydevd_reload.xreload, module) for module in modules]
     return bool(patched) and all(patched)
+
+
+def _same_code(old: CodeType, new: CodeType) -> bool:
+    """Whether a function may stay as it is; with other lines, it would stop at the wrong ones."""
+    return old == new and _lines(old) == _lines(new)
+
+
+def _lines(code: CodeType) -> List[Any]:
+    inner = [_lines(item) for item in code.co_consts if isinstance(item, CodeType)]
+    return [*dis.findlinestarts(code), *inner]
 
 
 class _EntryModule:

@@ -6,9 +6,10 @@ import importlib.util
 import inspect
 import json
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import parse_qs
 
+from .failure import described, log
 from .settings import Settings
 
 Answer = Tuple[str, List[Tuple[str, str]], bytes]
@@ -37,14 +38,15 @@ def load(settings: Settings) -> Loaded:
     if not data_names:
         raise EntryScriptError("run() needs to accept an argument for input data.")
     module.init()
-    return Loaded(module.run, data_names[0], "request_headers" in names)
+    return Loaded(module.run, data_names[0], "request_headers" in names, settings.watch_roots)
 
 
 class Loaded:
     """The app as WSGI, and the exception behind its last answer."""
 
-    def __init__(self, run: Any, data_name: str, wants_headers: bool) -> None:
+    def __init__(self, run: Any, data_name: str, wants_headers: bool, roots: Sequence[str]) -> None:
         self.run = run
+        self._roots = roots
         self._data_name = data_name
         self._wants_headers = wants_headers
         self.failure: Optional[BaseException] = None
@@ -81,6 +83,7 @@ class Loaded:
             status, headers, body = _json("200 OK", {} if result is None else result)
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failure = error
+            log("run() raised", described(error, self._roots))
             message = (
                 "An unexpected error occurred in scoring script. Check the logs for more info."
             )

@@ -6,7 +6,7 @@ import dis
 import hashlib
 import os
 from types import CodeType
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from .failure import is_below
 
@@ -20,12 +20,7 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
     A file elsewhere is answered as a missing one: the debugger's port is no way to read the
     container.
     """
-    missing = {
-        "path": path,
-        "exists": False,
-        "sha256": None,
-        "breakpoints": _unverified(lines, "no such file"),
-    }
+    missing = _checked(path, None, _unverified(lines, "no such file"))
     if not is_below(path, roots) or not os.path.isfile(path):
         return missing
     try:
@@ -35,13 +30,8 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
     try:
         possible = executable(content, path) if lines else set()
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return {
-            "path": path,
-            "exists": True,
-            "sha256": digest,
-            "breakpoints": _unverified(lines, str(error)),
-        }
-    checked = [
+        return _checked(path, digest, _unverified(lines, str(error)))
+    breakpoints = [
         {
             "line": line,
             "verified": line in possible,
@@ -49,12 +39,12 @@ def verified(path: str, lines: List[int], roots: Sequence[str]) -> Dict[str, Any
         }
         for line in lines
     ]
-    return {
-        "path": os.path.realpath(path),
-        "exists": True,
-        "sha256": digest,
-        "breakpoints": checked,
-    }
+    return _checked(os.path.realpath(path), digest, breakpoints)
+
+
+def _checked(path: str, digest: Optional[str], breakpoints: List[Dict[str, Any]]) -> Dict[str, Any]:
+    exists = digest is not None
+    return {"path": path, "exists": exists, "sha256": digest, "breakpoints": breakpoints}
 
 
 def _read(path: str) -> Tuple[str, bytes]:

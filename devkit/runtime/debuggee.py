@@ -17,6 +17,7 @@ from .wire import Message
 SLOT_SIZE = 2**21
 SLOTS = 1000
 DETACH_S = 5.0
+TRACED_S = 3.0
 ID_KEYS = ("threadId", "frameId", "variablesReference", "sourceReference")
 
 
@@ -53,8 +54,9 @@ class Debuggee:
         self._has_run = False
         # Attaching and detaching take several messages each, which must not mix.
         self.turn = asyncio.Lock()
-        # debugpy answers configurationDone before every thread is traced.
+        # debugpy answers configurationDone before every thread is traced; a worker says when.
         self.is_traced = asyncio.Event()
+        self.is_worker = False
 
     async def read(self) -> None:
         """Dispatch what comes until the connection ends."""
@@ -161,6 +163,10 @@ class Debuggee:
     async def _leave(self) -> None:
         if not self._has_run:
             await self.run()
+            if self.is_worker:
+                # Detached before, the next attach finds threads that are never traced.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self.is_traced.wait(), TRACED_S)
         await self.ask("disconnect", {"terminateDebuggee": False})
 
     def close(self) -> None:

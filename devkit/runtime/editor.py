@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Awaitable, Callable, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Awaitable, Callable, Dict, Optional
 
-from . import background, wire
+from . import background, relay, wire
 from .capabilities import CAPABILITIES
 from .debuggee import Debuggee, Gone, Refused
+from .relay import NotPossible
 from .wire import Message
 
 if TYPE_CHECKING:
@@ -32,13 +33,6 @@ RUNTIME_RULE = {
     "path": os.path.join(os.path.dirname(os.path.abspath(__file__)), "**"),
     "include": False,
 }
-
-BROADCAST = ("setFunctionBreakpoints", "setExceptionBreakpoints")
-LISTED = {"threads": "threads", "stackTrace": "stackFrames"}
-
-
-class NotPossible(Exception):
-    """A request that cannot be met; the text is shown to the user."""
 
 
 class Editor:
@@ -64,6 +58,8 @@ class Editor:
         self.attach_arguments: Message = {}
         self.filters: Dict[str, Message] = {}
         self.is_configured = False
+        # Neither attached nor attaching, and with no question open.
+        self.is_idle = True
 
     @property
     def name(self) -> str:
@@ -77,6 +73,11 @@ class Editor:
         """Whether it is devkit proving that an editor could attach."""
         return self.initialize_arguments.get("clientID") == "devkit"
 
+    @property
+    def has_left(self) -> bool:
+        """Whether its connection is closed, though what it asked for may still be under way."""
+        return self._reader.at_eof() or self._writer.transport.is_closing()
+
     async def run(self) -> None:
         """Serve the connection to its end."""
         try:
@@ -87,8 +88,10 @@ class Editor:
                 message = await (
                     reading if is_known else asyncio.wait_for(reading, FIRST_MESSAGE_S)
                 )
+                self.is_idle = False
                 if message.get("type") == "request":
                     await self._handle(message)
+                self.is_idle = not self.attach_arguments
         except (EOFError, OSError, wire.BadFrame, asyncio.TimeoutError):
             pass
         finally:
@@ -96,6 +99,10 @@ class Editor:
                 await self._child.detach()
             await self._session.release(self)
             self._writer.close()
+
+    def hang_up(self) -> None:
+        """End the connection at once."""
+        self._writer.transport.abort()
 
     # To the client.
 
@@ -157,7 +164,8 @@ class Editor:
             elif not self.attach_arguments:
                 self._refuse(request, "{} is only possible after attach.".format(command))
             else:
-                self._pass_on(request, command, arguments)
+                # Sent at once, so that order is kept, and answered when the answer is there.
+                background.start(self._answer(request, self._passed_on(command, arguments)))
         except NotPossible as error:
             self._refuse(request, str(error), is_shown=command in ("initialize", "attach"))
         except (Gone, Refused) as error:
@@ -227,38 +235,12 @@ class Editor:
         self._respond(request)
         self.event("terminated", {})
 
-    def _pass_on(self, request: Message, command: str, arguments: Message) -> None:
-        """Send it on at once, so that order is kept, and answer when the answer is there."""
+    def _passed_on(self, command: str, arguments: Message) -> Awaitable[Message]:
         if self._child is not None:
-            self._answer_later(request, self._whole(self._child.send(command, arguments)))
-        elif command == "setBreakpoints":
-            _check_breakpoints(arguments)
-            self._answer_later(request, self._session.fleet.set_breakpoints(arguments))
-        elif command in BROADCAST:
+            return relay.whole(self._child.send(command, arguments))
+        if command in relay.BROADCAST:
             self.filters[command] = arguments
-            sent = [
-                item.send(command, arguments) for item in self._session.fleet.attached_processes
-            ]
-            self._answer_later(request, _first(sent))
-        elif command == "threads":
-            self._answer_later(request, self._threads())
-        else:
-            self._pass_to_owner(request, command, arguments)
-
-    def _pass_to_owner(self, request: Message, command: str, arguments: Message) -> None:
-        owner = self._session.fleet.owner(arguments)
-        if owner is None:
-            raise NotPossible("The process that this belongs to has ended.")
-        arguments = owner.inward(arguments)
-        if command in ("pause", "continue"):
-            # As debugpy's adapter does: all threads of the process.
-            arguments["threadId"] = "*"
-        self._answer_later(
-            request, self._translated(owner, command, owner.send(command, arguments))
-        )
-
-    def _answer_later(self, request: Message, answer: Awaitable[Message]) -> None:
-        background.start(self._answer(request, answer))
+        return relay.sent(self._session.fleet, command, arguments)
 
     async def _answer(self, request: Message, answer: Awaitable[Message]) -> None:
         try:
@@ -272,52 +254,9 @@ class Editor:
         except Refused as error:
             self._refuse(request, str(error) or "The process ended.")
 
-    @staticmethod
-    async def _whole(sent: Awaitable[Message]) -> Message:
-        response = await sent
-        if not response.get("success"):
-            raise Refused(str(response.get("message")))
-        return response.get("body") or {}
-
-    async def _translated(self, item: Debuggee, command: str, sent: Awaitable[Message]) -> Message:
-        body = await self._whole(sent)
-        if command in LISTED:
-            return item.outward_list(body, LISTED[command])
-        return item.outward_body(body)
-
-    def _threads(self) -> Awaitable[Message]:
-        serving = self._session.fleet.serving_processes
-        asked = [self._translated(item, "threads", item.send("threads", {})) for item in serving]
-        return _merged(asked)
-
-
-def _check_breakpoints(arguments: Message) -> None:
-    """Refuse what debugpy would never answer."""
-    source, breakpoints = arguments.get("source"), arguments.get("breakpoints") or []
-    is_file = isinstance(source, dict) and isinstance(source.get("path"), str)
-    is_list = isinstance(breakpoints, list) and all(
-        isinstance(item, dict) and type(item.get("line")) is int for item in breakpoints
-    )
-    if not is_file or not is_list:
-        raise NotPossible("setBreakpoints takes a source with a path, and lines as numbers.")
-
 
 def _is_known(key: str, value: object) -> bool:
     """Whether it is an argument of "initialize" as the protocol has it."""
     if key in ("clientID", "clientName", "locale", "pathFormat"):
         return isinstance(value, str)
     return (key.startswith("supports") or key.endswith("StartAt1")) and isinstance(value, bool)
-
-
-async def _first(sent: Sequence[Awaitable[Message]]) -> Message:
-    """The body of the first answer; {} when nobody is there, for the next one is told the same."""
-    for answer in await asyncio.gather(*sent, return_exceptions=True):
-        if isinstance(answer, dict):
-            return answer.get("body") or {}
-    return {}
-
-
-async def _merged(asked: Sequence[Awaitable[Message]]) -> Message:
-    bodies = await asyncio.gather(*asked, return_exceptions=True)
-    listed = [body["threads"] for body in bodies if isinstance(body, dict)]
-    return {"threads": [thread for threads in listed for thread in threads]}

@@ -7,6 +7,8 @@ import traceback
 from types import TracebackType
 from typing import Any, Dict, Optional, Sequence
 
+from .wire import say
+
 # It travels in a header of at most 64 KiB.
 MAX_TEXT = 12000
 
@@ -31,6 +33,12 @@ def described(error: BaseException, roots: Sequence[str]) -> Failure:
         "line": place[1],
         "function": place[2],
     }
+
+
+def log(what: str, failure: Failure) -> None:
+    """Write `what`, and which failure that was, to the log; then the traceback."""
+    say("{}: {}: {}".format(what, failure["type"], failure["message"]))
+    os.write(2, failure["traceback"].encode("utf-8", "replace"))
 
 
 def plain(kind: str, message: str) -> Failure:

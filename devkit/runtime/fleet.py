@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Awaitable, Callable, Dict, List, Optional, Sequence, Set
+from typing import Callable, Dict, List, Optional, Set
 
 from . import background, debuggee, wire
-from .breakpoints import Breakpoints, Source
-from .debuggee import Debuggee, Gone, Refused
+from .binding import Binding
+from .debuggee import TRACED_S, Debuggee, Gone, Refused
 from .editor import Editor
-from .watch import Change
+from .events import Events
 from .wire import Message, say
 
 IDENTIFY_S = 10.0
-TRACED_S = 3.0
 # How long a process of the user's own waits for the editor to take it.
 ADOPT_S = 10.0
-# How long a reload waits for the editor's word on breakpoints that were set since the last save.
-# VS Code sends a saved file's breakpoints 40 to 150 ms after the save, if its edits moved them.
-RESEND_S = 0.4
-
-HANDLED = ("thread", "stopped", "continued", "output", "breakpoint")
-# About single processes, of which the editor is to see none.
-UNSEEN = ("process", "module", "initialized", "terminated", "exited")
 
 
 class Fleet:
@@ -42,7 +34,8 @@ class Fleet:
         # Worker -> whether it serves.
         self._pids: Dict[int, bool] = {}
         self._traced: Set[int] = set()
-        self._breakpoints = Breakpoints()
+        self._events = Events(self)
+        self.breakpoints = Binding(self, self._events)
         self.editor: Optional[Editor] = None
         self.is_detaching = False
         self.changed = asyncio.Event()
@@ -96,42 +89,12 @@ class Fleet:
         for item in self._processes:
             if item.pid == pid and not item.is_serving:
                 item.is_serving = True
-                for thread in sorted(item.threads):
-                    self._thread_event(item, "started", thread)
+                self._events.show_threads(item)
 
     def cannot_debug(self, reason: str) -> None:
         """A worker has no debugger to connect; an attach that waits is told."""
         self.undebuggable = reason
         self.changed.set()
-
-    async def follow(self, changes: Sequence[Change]) -> None:
-        """Move breakpoints along with an edit, in every process, before the new code is loaded."""
-        doubtful = self._breakpoints.doubtful(list(changes))
-        moved = list(self._breakpoints.after(list(changes)))
-        # An editor that stays silent set them in the text that has just been saved.
-        await self.until(
-            lambda: not any(self._breakpoints.is_current(source) for source in doubtful), RESEND_S
-        )
-        for source in doubtful:
-            source.is_unsure = False
-        waiting = [
-            self._send_to(item, source)
-            for source in moved
-            if self._breakpoints.is_current(source)
-            for item in self.attached_processes
-        ]
-        if waiting:
-            await asyncio.wait(waiting, timeout=2)
-        if moved:
-            background.start(self._show_moved(moved))
-
-    async def _show_moved(self, moved: List[Source]) -> None:
-        """Move the dots of an editor that did not see the edit: its next word would be of them."""
-        await asyncio.sleep(RESEND_S)
-        for source in moved:
-            if self._breakpoints.is_current(source):
-                for number, item in zip(source.ids, source.wanted):
-                    self._emit_breakpoint({"id": number, "verified": True, "line": item["line"]})
 
     # What the multiplexer tells and asks.
 
@@ -150,7 +113,7 @@ class Fleet:
     def bring_in(self, editor: Editor) -> None:
         """Attach `editor` to the processes that are connected, and to those that will be."""
         self.editor, self.undebuggable = editor, None
-        self._breakpoints.set_mappings(editor.attach_arguments.get("pathMappings"))
+        self.breakpoints.begin(editor.attach_arguments.get("pathMappings"))
         for item in self._processes:
             background.start(self._attach_or_tell(item, editor))
 
@@ -167,8 +130,7 @@ class Fleet:
     def show_threads(self) -> None:
         """Tell an editor that has just attached which threads there are."""
         for item in self.serving_processes:
-            for thread in sorted(item.threads):
-                self._thread_event(item, "started", thread)
+            self._events.show_threads(item)
 
     async def let_go(self) -> None:
         """Let every process run on without the editor."""
@@ -176,59 +138,21 @@ class Fleet:
         try:
             await asyncio.gather(*[_in_turn(item) for item in self._processes])
         finally:
-            self._breakpoints.clear()
+            self.breakpoints.end()
             self.editor, self.is_detaching = None, False
             self.changed.set()
-
-    def set_breakpoints(self, arguments: Message) -> Awaitable[Message]:
-        """Set a file's breakpoints everywhere, now; the answer is the primary's."""
-        is_live = self.editor is not None and self.editor.is_configured
-        source = self._breakpoints.store(arguments, is_live)
-        self.changed.set()
-        primary = self.primary
-        answers = {item: self._send_to(item, source) for item in self.attached_processes}
-        if source.is_ahead:
-            # The answer of the old text would move the editor's dots.
-            numbered = zip(source.ids, source.wanted)
-            shown = [{"id": n, "verified": True, "line": item.get("line")} for n, item in numbered]
-            return _answered({"breakpoints": shown})
-        if primary is None:
-            source.is_unanswered = True
-            unknown = [{"id": number, "verified": False} for number in source.ids]
-            return _answered({"breakpoints": unknown})
-        return answers[primary]
 
     @property
     def attached_processes(self) -> List[Debuggee]:
         """The processes that take the editor's requests."""
         return [item for item in self._processes if item.is_attached]
 
-    def _send_to(self, item: Debuggee, source: Source) -> asyncio.Future[Message]:
-        sent = item.send("setBreakpoints", source.arguments)
-        return asyncio.ensure_future(self._learn_ids(item, source, sent))
-
-    async def _learn_ids(
-        self, item: Debuggee, source: Source, sent: asyncio.Future[Message]
-    ) -> Message:
-        """The answer with the ids that the editor knows."""
-        try:
-            response = await sent
-        except Gone:
-            response, source.is_unanswered = {}, True
-        body = response.get("body") or {}
-        answers = body.get("breakpoints") or [{"verified": False} for _ in source.ids]
-        for known, answer in zip(source.ids, answers):
-            if "id" in answer:
-                item.breakpoint_ids[answer["id"]] = known
-            answer["id"] = known
-        return dict(body, breakpoints=answers)
-
     # Processes.
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._next_slot = self._next_slot % debuggee.SLOTS + 1
         item = Debuggee(reader, writer, self._next_slot)
-        item.on_event = self._on_event
+        item.on_event = self._events.take
         reading = asyncio.ensure_future(item.read())
         try:
             if not await asyncio.wait_for(item.identify(self.token), IDENTIFY_S):
@@ -246,6 +170,7 @@ class Fleet:
             self.on_lost(item.pid)
 
     async def _take_in(self, item: Debuggee) -> None:
+        item.is_worker = True
         item.is_serving = self._pids[item.pid]
         if item.pid in self._traced:
             item.is_traced.set()
@@ -268,20 +193,13 @@ class Fleet:
                 return
             self.changed.set()
             if editor.is_configured:
-                sent = [self._send_to(item, source) for source in self._breakpoints.all()]
+                sent = self.breakpoints.send_all(item)
                 filters = [item.send(command, given) for command, given in editor.filters.items()]
                 # A request that debugpy does not answer must not keep the process from serving.
-                await asyncio.wait([*sent, *filters], timeout=TRACED_S) if sent or filters else None
-                self._answer_late([answer for answer in sent if answer.done()])
+                waiting = [*[answer for _, answer in sent], *filters]
+                await asyncio.wait(waiting, timeout=TRACED_S) if waiting else None
+                self.breakpoints.answer_late(sent)
                 await self._configure(item)
-
-    def _answer_late(self, sent: List[asyncio.Future[Message]]) -> None:
-        """Tell what no process was there to verify when the editor asked."""
-        for source, answer in zip(self._breakpoints.all(), sent):
-            if source.is_unanswered:
-                source.is_unanswered = False
-                for one in answer.result().get("breakpoints") or []:
-                    self._emit_breakpoint(one)
 
     async def _configure(self, item: Debuggee) -> None:
         if item.is_configured:
@@ -322,15 +240,8 @@ class Fleet:
             return
         self._processes.remove(item)
         self.changed.set()
-        if item.is_serving and self.editor is not None:
-            for thread in sorted(item.stopped):
-                self.editor.event(
-                    "continued", {"threadId": thread + item.first_id, "allThreadsContinued": False}
-                )
-            for thread in sorted(item.threads):
-                self.editor.event(
-                    "thread", {"reason": "exited", "threadId": thread + item.first_id}
-                )
+        if item.is_serving:
+            self._events.show_end(item)
         item.close()
 
     @property
@@ -357,74 +268,6 @@ class Fleet:
             self.cannot_debug("debugpy refused the attach: {}".format(error))
         except Gone:
             pass  # its end is told by its connection
-
-    # Events of processes.
-
-    def _on_event(self, item: Debuggee, message: Message) -> None:
-        name, body = str(message.get("event")), message.get("body") or {}
-        handler = getattr(self, "_on_" + name, None)
-        if handler is not None and name in HANDLED:
-            handler(item, body)
-        elif name not in UNSEEN and item is self.primary:
-            self._emit(name, item.outward(body))
-
-    def _on_thread(self, item: Debuggee, body: Message) -> None:
-        thread, is_start = int(body.get("threadId") or 0), body.get("reason") == "started"
-        known = thread in item.threads
-        (item.threads.add if is_start else item.threads.discard)(thread)
-        if is_start and known:
-            # After `stopped` it would put a pause button over a paused thread.
-            return
-        if item.is_serving:
-            self._thread_event(item, str(body.get("reason")), thread)
-
-    def _on_stopped(self, item: Debuggee, body: Message) -> None:
-        thread = int(body.get("threadId") or 0)
-        if thread not in item.threads:
-            item.threads.add(thread)
-            self._thread_event(item, "started", thread)
-        item.stopped.add(thread)
-        body = item.outward(body)
-        ids = [item.breakpoint_ids.get(number) for number in body.get("hitBreakpointIds") or []]
-        body["hitBreakpointIds"] = [number for number in ids if number is not None]
-        body["allThreadsStopped"] = (
-            bool(body.get("allThreadsStopped")) and len(self.serving_processes) == 1
-        )
-        self._emit("stopped", body)
-
-    def _on_continued(self, item: Debuggee, body: Message) -> None:
-        item.stopped.clear()
-        body = item.outward(body)
-        body["allThreadsContinued"] = (
-            bool(body.get("allThreadsContinued", True)) and len(self.serving_processes) == 1
-        )
-        self._emit("continued", body)
-
-    def _on_output(self, item: Debuggee, body: Message) -> None:
-        if body.get("category") != "telemetry":
-            self._emit("output", item.outward(body))
-
-    def _on_breakpoint(self, item: Debuggee, body: Message) -> None:
-        changed = dict(body.get("breakpoint") or {})
-        known = item.breakpoint_ids.get(changed.get("id"))  # type: ignore[arg-type]
-        if item is self.primary and known is not None:
-            self._emit_breakpoint(dict(changed, id=known))
-
-    def _emit_breakpoint(self, known: Message) -> None:
-        self._emit("breakpoint", {"reason": "changed", "breakpoint": known})
-
-    def _thread_event(self, item: Debuggee, reason: str, thread: int) -> None:
-        self._emit("thread", {"reason": reason, "threadId": thread + item.first_id})
-
-    def _emit(self, name: str, body: Message) -> None:
-        if self.editor is not None and self.editor.is_configured:
-            self.editor.event(name, body)
-
-
-def _answered(body: Message) -> asyncio.Future[Message]:
-    future: asyncio.Future[Message] = asyncio.get_event_loop().create_future()
-    future.set_result(body)
-    return future
 
 
 async def _in_turn(item: Debuggee) -> None:

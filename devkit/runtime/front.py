@@ -10,18 +10,19 @@ import binascii
 import contextlib
 import http.client
 import json
+import os
+import select
 import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from . import outcome
+from . import outcome, request_body
 from .failure import HEADER, Failure
-from .pool import Lease, Pool, Unavailable
+from .pool import Lease, NotWanted, Pool, Unavailable
 from .settings import Settings
 
-# As nginx in Microsoft's images.
-MAX_BODY = 100 * 1024 * 1024
 BLOCK = 64 * 1024
 # Each save under a request that is still running costs one.
 MOST_RUNS = 100
@@ -39,17 +40,16 @@ HOP_BY_HOP = {
 }
 
 
-class BadBody(Exception):
-    """The request's body cannot be taken; carries the status code to say so."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class WorkerGone(Exception):
     """The worker ended before it answered."""
+
+    message = "The worker process ended while it ran this request."
+
+
+class BrokenOff(WorkerGone):
+    """The answer began, and ended before its end."""
+
+    message = "The answer broke off half way; the log says why."
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._health()
             else:
                 self._score()
-        except BadBody as error:
+        except request_body.BadBody as error:
             # The rest of the body is unread: this connection cannot be used again.
             self.close_connection = True
             self._send(error.status, {}, _json({"message": error.message}))
@@ -103,10 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _score(self) -> None:
         """Answer by a worker; a request that a reload cut short is run again by the new code."""
-        body = self._body()
+        body = request_body.read(self.headers, self.rfile)
         for _ in range(MOST_RUNS):
             try:
-                lease = self.pool.acquire()
+                lease = self.pool.acquire(self._has_client)
+            except NotWanted:
+                self.close_connection = True
+                return
             except Unavailable as none:
                 self._fail(none.outcome, none.message, none.failure)
                 return
@@ -119,66 +122,45 @@ class _Handler(BaseHTTPRequestHandler):
             outcome.REPLACED, "The code was reloaded again and again under this request.", None
         )
 
-    def _body(self) -> bytes:
-        """The whole body: a worker is not held while a slow client sends."""
-        lengths = self.headers.get_all("Content-Length", [])
-        coding = self.headers.get("Transfer-Encoding", "").strip().lower()
-        # Two ways to say where the body ends let a proxy and us disagree (RFC 9112 6.3).
-        if (coding and lengths) or coding not in ("", "chunked") or len(set(lengths)) > 1:
-            raise BadBody(400, "It is not clear where the body ends.")
-        if coding:
-            return b"".join(self._chunks())
-        text = (lengths or ["0"])[0].strip()
-        if not text.isdigit() or len(text) > 12:
-            raise BadBody(400, "Content-Length is not a number.")
-        if int(text) > MAX_BODY:
-            raise BadBody(413, "The body is larger than {} bytes.".format(MAX_BODY))
-        body = self.rfile.read(int(text))
-        if len(body) < int(text):
-            raise BadBody(400, "The body ended early.")
-        return body
+    def _has_client(self) -> bool:
+        """Whether the client still waits; asked only of one that had to.
 
-    def _chunks(self) -> Iterator[bytes]:
-        total = 0
-        while True:
-            size_text = self.rfile.readline(128).split(b";")[0].strip()
-            if not size_text or size_text.strip(b"0123456789abcdefABCDEF"):
-                raise BadBody(400, "The chunked body is malformed.")
-            size = int(size_text, 16)
-            total += size
-            if total > MAX_BODY:
-                raise BadBody(413, "The body is larger than {} bytes.".format(MAX_BODY))
-            if size == 0:
-                while self.rfile.readline(65537) not in (b"\r\n", b"\n", b""):
-                    pass
-                return
-            data = self.rfile.read(size)
-            if len(data) < size or self.rfile.readline(3).strip():
-                raise BadBody(400, "The chunked body is malformed.")
-            yield data
+        A client that closed its sending side looks as if it had left; nginx takes it so too.
+        """
+        poll = select.poll()
+        poll.register(self.connection, select.POLLIN)
+        try:
+            return not poll.poll(0) or bool(self.connection.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def _is_passed_on(self, lease: Lease, body: bytes) -> bool:
         """Have the worker answer; False when a reload ended it before."""
         try:
             response, answer, connection = self._exchange(lease, body)
-        except WorkerGone:
+        except WorkerGone as gone:
             lease.is_gone = True
             if lease.ended_as == outcome.REPLACED:
                 return False
             self.pool.lost(lease.pid)
-            self._fail(*_ended(lease, self.settings))
+            if lease.ended_as == outcome.TIMED_OUT:
+                self._fail_timed_out()
+            else:
+                self._fail(outcome.DIED, gone.message, None)
             return True
         try:
             failure = _failure(response.getheader(HEADER))
             if lease.ended_as == outcome.TIMED_OUT:
-                self._fail(*_ended(lease, self.settings))
+                self._fail_timed_out()
             elif failure is not None:
                 # It ends itself after this answer, as under gunicorn.
                 lease.is_gone = lease.is_gone or failure["type"] == "SystemExit"
                 message = "{}: {}".format(failure["type"], failure["message"])
                 self._fail(outcome.RAISED, message, failure)
+            elif answer is not None:
+                self._send(response.status, _passed_on(response), answer)
             else:
-                self._relay(response, answer)
+                self._stream(lease, response)
         finally:
             connection.close()
         return True
@@ -192,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         length is read here too, so that a worker that ends in the middle of it has not answered.
         """
         connection = lease.connection = socket.socket()
+        has_begun = False
         try:
             connection.connect(("127.0.0.1", lease.port))
             # A worker that does not read on may have answered all the same.
@@ -199,11 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
                 connection.sendall(self._request_head(len(body)) + body)
             response = http.client.HTTPResponse(connection, method=self.command)
             response.begin()
+            has_begun = True
             is_whole = response.length is not None
             return response, response.read() if is_whole else None, connection
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise WorkerGone from error
+            raise (BrokenOff if has_begun else WorkerGone)() from error
 
     def _request_head(self, length: int) -> bytes:
         lines = ["{} {} HTTP/1.1".format(self.command, self.path)]
@@ -213,21 +197,29 @@ class _Handler(BaseHTTPRequestHandler):
         lines += ["Content-Length: {}".format(length), "Connection: close", "", ""]
         return "\r\n".join(lines).encode("latin-1", "replace")
 
-    def _relay(self, response: http.client.HTTPResponse, body: Optional[bytes]) -> None:
-        headers = [
-            (name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP
-        ]
-        if body is not None:
-            self._send(response.status, headers, body)
-            return
+    def _stream(self, lease: Lease, response: http.client.HTTPResponse) -> None:
+        """Pass an answer of unknown length on as it comes; the client sees when it is cut."""
         chunked = self.request_version == "HTTP/1.1"
         extra = [("Transfer-Encoding", "chunked")] if chunked else [("Connection", "close")]
-        self._head(response.status, headers + extra)
-        while True:
-            data = response.read1(BLOCK)
+        self._head(response.status, _passed_on(response) + extra)
+        data = b"more"
+        while data:
+            try:
+                data = response.read1(BLOCK)
+            except (OSError, http.client.HTTPException):
+                lease.is_gone = True
+                self.pool.lost(lease.pid)
+                self.close_connection = True
+                if not chunked:
+                    self._reset()
+                return
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
-            if not data:
-                break
+
+    def _reset(self) -> None:
+        """End the connection by a reset: in HTTP/1.0 an orderly end says that all was sent."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # socketserver would end it in order first.
+        os.close(self.connection.detach())
 
     def _fail(self, what: str, message: str, failure: Optional[Failure]) -> None:
         shown = failure if self.settings.show_errors else None
@@ -238,12 +230,18 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, body = outcome.answer(self.settings.profile, what, message, shown)
         self._send(status, headers, _json(body))
 
+    def _fail_timed_out(self) -> None:
+        milliseconds = int(self.settings.scoring_timeout_s * 1000)
+        self._fail(outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None)
+
     def _send(self, status: int, headers: Any, body: bytes) -> None:
         pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
         names = {name.lower() for name, _ in pairs}
         if "content-type" not in names and body:
             pairs.append(("Content-Type", "application/json"))
-        if "content-length" not in names and status not in (204, 304):
+        # Without a body, HEAD may stand for an answer of unknown length.
+        has_length = status not in (204, 304) and (body or self.command != "HEAD")
+        if "content-length" not in names and has_length:
             pairs.append(("Content-Length", str(len(body))))
         self._head(status, pairs, body if self.command != "HEAD" else b"")
 
@@ -271,8 +269,7 @@ def _failure(header: Optional[str]) -> Optional[Failure]:
     return failure if isinstance(failure, dict) and {"type", "message"} <= set(failure) else None
 
 
-def _ended(lease: Lease, settings: Settings) -> Tuple[str, str, Optional[Failure]]:
-    if lease.ended_as == outcome.TIMED_OUT:
-        milliseconds = int(settings.scoring_timeout_s * 1000)
-        return outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None
-    return outcome.DIED, "The worker process ended while it ran this request.", None
+def _passed_on(response: http.client.HTTPResponse) -> List[Tuple[str, str]]:
+    """The headers of a worker's answer that are about the message."""
+    left_out = HOP_BY_HOP | ({"content-length"} if response.status == 204 else set())
+    return [(name, value) for name, value in response.getheaders() if name.lower() not in left_out]

@@ -7,9 +7,10 @@ import os
 import struct
 from typing import Dict, Iterator, Tuple
 
+ATTRIB = 0x4
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 IS_DIRECTORY, OVERFLOW = 0x40000000, 0x4000
-_WANTED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE
+WANTED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE
 _ONLY_DIRECTORY = 0x01000000
 _HEADER = struct.Struct("iIII")
 
@@ -17,8 +18,9 @@ _HEADER = struct.Struct("iIII")
 class Inotify:
     """Watches folders; `fileno` becomes readable when something happened in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = WANTED) -> None:
         """Open the event queue; OSError where the system has none left or no inotify at all."""
+        self._wanted = wanted
         libc = ctypes.CDLL(None, use_errno=True)
         if not hasattr(libc, "inotify_init1"):
             raise OSError("no inotify on this system")
@@ -34,7 +36,7 @@ class Inotify:
 
     def watch(self, folder: str) -> None:
         """Watch `folder`, not what is below it; OSError when the limit of watches is reached."""
-        number = self._add(self._fd, os.fsencode(folder), _WANTED | _ONLY_DIRECTORY)
+        number = self._add(self._fd, os.fsencode(folder), self._wanted | _ONLY_DIRECTORY)
         if number < 0:
             raise OSError(ctypes.get_errno(), "inotify_add_watch", folder)
         self._folders[number] = folder

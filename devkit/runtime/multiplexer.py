@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional
 
 from . import peers, wire
-from .editor import Editor, NotPossible, Question
+from .editor import Editor, Question
 from .fleet import Fleet
+from .relay import NotPossible
 from .settings import Settings
 from .wire import Message, say
 
 # How long an attach waits for a first process, and then for the rest of them.
 ATTACH_S = 20.0
 OTHERS_S = 3.0
+# How long an editor may take to leave before the next one is refused.
+LEAVE_S = 0.3
 MAX_CONNECTIONS = 64
 
 
@@ -28,7 +31,8 @@ class Multiplexer:
     def __init__(self, settings: Settings, fleet: Fleet, questions: Dict[str, Question]) -> None:
         self._settings = settings
         self._questions = questions
-        self._connections = 0
+        # In the order of their coming.
+        self._clients: List[Editor] = []
         self.fleet = fleet
         self.on_wanted: Optional[Callable[[bool], None]] = None
 
@@ -68,14 +72,25 @@ class Multiplexer:
             say("refused a debugger connection from {}: only the host may attach".format(address))
             writer.close()
             return
-        if self._connections >= MAX_CONNECTIONS:
+        if len(self._clients) >= MAX_CONNECTIONS and not self._evict():
             writer.close()
             return
-        self._connections += 1
+        editor = Editor(self, reader, writer, self._questions)
+        self._clients.append(editor)
         try:
-            await Editor(self, reader, writer, self._questions).run()
+            await editor.run()
         finally:
-            self._connections -= 1
+            if editor in self._clients:
+                self._clients.remove(editor)
+
+    def _evict(self) -> bool:
+        """Make room: whoever only holds a connection must not keep an editor out."""
+        oldest = next((item for item in self._clients if item.is_idle), None)
+        if oldest is None:
+            return False
+        self._clients.remove(oldest)
+        oldest.hang_up()
+        return True
 
     async def claim(self, editor: Editor) -> None:
         """Make `editor` the one that debugs, and bring the processes in.
@@ -108,6 +123,9 @@ class Multiplexer:
 
     async def _wait_for_turn(self) -> None:
         """Wait for a check of devkit's and for a session that is ending, not for an editor."""
+        # Two connections through a proxy: the end of one may come after the start of the next.
+        if not self._is_passing:
+            await self.fleet.until(lambda: self.fleet.editor is None, LEAVE_S)
         await self.fleet.until(lambda: self.fleet.editor is None or not self._is_passing, ATTACH_S)
         if self.fleet.editor is not None:
             since = time.strftime("%H:%M:%S", time.gmtime(self.fleet.editor.since))
@@ -116,4 +134,6 @@ class Multiplexer:
 
     @property
     def _is_passing(self) -> bool:
-        return self.fleet.is_detaching or self.is_checked
+        editor = self.fleet.editor
+        has_left = editor is not None and editor.has_left
+        return has_left or self.fleet.is_detaching or self.is_checked

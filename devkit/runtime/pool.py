@@ -27,6 +27,10 @@ class Unavailable(Exception):
         self.failure = failure
 
 
+class NotWanted(Exception):
+    """The client left while its request waited."""
+
+
 class Lease:
     """One worker, held for one request.
 
@@ -60,6 +64,8 @@ class Pool:
         self._leases: Dict[int, Lease] = {}
         self._paused = False
         self._is_held = False
+        # How many requests wait for a worker.
+        self.waiting = 0
         self.phase = "starting"
         self.failure: Optional[Failure] = None
         # Set by the supervisor; when it says True, a call of hold(False) follows.
@@ -67,29 +73,39 @@ class Pool:
         # Set by the supervisor; told the worker that broke off an exchange.
         self.lost: Callable[[int], None] = lambda _pid: None
 
-    def acquire(self) -> Lease:
-        """Wait for a free worker.
+    def acquire(self, is_wanted: Callable[[], bool] = lambda: True) -> Lease:
+        """Wait for a free worker; `is_wanted` says whether the client waits too.
 
         Time spent while a breakpoint holds a worker does not count.
 
         Raises:
-            Unavailable: the service failed, or none became free in time.
+            NotWanted: the client left. Unavailable: the service failed, or none became free in
+            time.
         """
-        waited, before = 0.0, time.monotonic()
         with self._changed:
-            while self.phase == "stopping" or not self._may_take():
-                if not self._is_held or self.phase == "stopping":
-                    self._refuse_if_failed()
-                if waited >= self._queue_timeout_s:
-                    raise Unavailable(*self._too_long())
-                self._changed.wait(min(0.5, self._queue_timeout_s))
-                now = time.monotonic()
-                waited += 0.0 if self._paused else now - before
-                before = now
+            self.waiting += 1
+            try:
+                self._wait(is_wanted)
+            finally:
+                self.waiting -= 1
             worker = self._free.pop(0)
             lease = Lease(worker.pid, worker.port)
             self._leases[lease.pid] = lease
             return lease
+
+    def _wait(self, is_wanted: Callable[[], bool]) -> None:
+        waited, before = 0.0, time.monotonic()
+        while self.phase == "stopping" or not self._may_take():
+            if not self._is_held or self.phase == "stopping":
+                self._refuse_if_failed()
+            if waited >= self._queue_timeout_s:
+                raise Unavailable(*self._too_long())
+            self._changed.wait(min(0.5, self._queue_timeout_s))
+            now = time.monotonic()
+            waited += 0.0 if self._paused else now - before
+            before = now
+            if not is_wanted():
+                raise NotWanted
 
     def _may_take(self) -> bool:
         """Whether a worker is free and runs the code that is on disk.

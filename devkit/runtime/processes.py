@@ -9,10 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Callable, List, Optional
 
 from . import wire
 from .wire import Lines, LineSocket, Message
+
+# For the zygote to report how a worker ended.
+REPORT_S = 0.3
 
 Received = Callable[[Message], None]
 
@@ -117,6 +121,26 @@ class Worker:
         if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+
+class Deaths:
+    """Counts processes that end by themselves: DEATHS of them within WINDOW_S are a loop."""
+
+    DEATHS = 3
+    WINDOW_S = 10.0
+
+    def __init__(self) -> None:
+        self._times: List[float] = []
+
+    def note(self) -> bool:
+        """One more ended; whether that makes it a loop."""
+        now = time.monotonic()
+        self._times = [when for when in self._times if now - when < self.WINDOW_S] + [now]
+        return len(self._times) >= self.DEATHS
+
+    def clear(self) -> None:
+        """Start to count anew."""
+        self._times = []
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import inotify
+from . import inotify, notice
 from .failure import is_below
 
 Signature = Optional[Tuple[int, int, int]]
@@ -35,6 +35,8 @@ Changed = Callable[[List[Change]], None]
 SETTLE_S = 0.004
 # A file that is missing or empty is in the middle of a save, until it stays so.
 INCOMPLETE_S = 0.15
+# Whoever said that a batch begins says when it is over, unless it was killed.
+HOLD_S = 3.0
 # Finds what no event told: a write without close, a mount without events.
 POLL_S = 1.0
 POLL_WITHOUT_EVENTS_S = 0.05
@@ -74,6 +76,7 @@ class Watch:
         self._timer: Optional[asyncio.TimerHandle] = None
         self._since: Dict[str, float] = {}
         self._events: Optional[inotify.Inotify] = None
+        self._held_until = 0.0
         self.any_file = False
 
     def start(self) -> None:
@@ -86,6 +89,7 @@ class Watch:
             self._loop.add_reader(self._events.fileno(), self._read_events)
         except OSError:
             self._events = None
+        self._notices = notice.listen(self._loop, self._hold, self._release)
         self._poll()
 
     def follow(self, paths: Iterable[str]) -> None:
@@ -158,7 +162,21 @@ class Watch:
             return False
         return is_below(path, self._roots) and not IGNORED_FOLDERS & set(path.split(os.sep))
 
+    def _hold(self) -> None:
+        """A batch of files begins to change: it is one change, looked at when it is over."""
+        self._held_until = self._loop.time() + HOLD_S
+        if self._timer is not None:
+            self._schedule(0)
+
+    def _release(self, paths: Optional[List[str]]) -> None:
+        """These files are complete now."""
+        self._held_until = 0.0
+        self._touch(list(self._known) if paths is None else paths)
+        if self._touched:
+            self._schedule(0)
+
     def _schedule(self, delay_s: float) -> None:
+        delay_s = max(delay_s, self._held_until - self._loop.time())
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_event_loop().call_later(delay_s, self._settled)

@@ -18,7 +18,7 @@ import time
 from types import FrameType
 from typing import Callable, List, NoReturn, Optional
 
-from . import app, failure, opened, shim, wire
+from . import app, failure, opened, shim, wire, wsgi
 from .debugger import Debugger
 from .settings import Settings
 
@@ -124,39 +124,29 @@ class _Worker:
 
     def _serve(self) -> int:
         roots = self._settings.watch_roots
-        files = opened.Opened(roots)
+        self._opened = opened.Opened(roots)
         self._imported = opened.Imported(roots)
         # Before the user's code, which may close or forbid sockets.
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
-        began = time.monotonic()
         self._tell({"is": "loading"})
-        files.start()
+        began = time.monotonic()
+        self._opened.start()
         try:
             scoring = self._scoring = app.load(self._settings)
         except BaseException as error:  # noqa: BLE001 - SystemExit in init() fails it too
-            files.stop()
-            self._tell(
-                {
-                    "is": "failed",
-                    "error": failure.described(error, roots),
-                    "files": self._files(files),
-                }
-            )
+            self._opened.stop()
+            told = failure.described(error, roots)
+            self._tell({"is": "failed", "error": told, "files": self._files()})
             return 3
-        files.stop()
+        self._opened.stop()
+        self._tell_ready(listener.getsockname()[1], time.monotonic() - began)
+        return self._score(wsgi.Server(scoring, listener, self._tell_broken_off), listener)
+
+    def _score(self, server: wsgi.Server, listener: socket.socket) -> int:
+        """Answer requests until one of them ends the process; return the exit code."""
         known = len(sys.modules)
-        self._tell(
-            {
-                "is": "ready",
-                "port": listener.getsockname()[1],
-                "init_ms": (time.monotonic() - began) * 1000,
-                "files": self._files(files),
-                "modules": self._imported.third_party(),
-            }
-        )
-        server = app.Server(scoring, listener)
         while True:
             connection = _accepted(listener)
             self._busy = True
@@ -165,11 +155,26 @@ class _Worker:
                 return ended
             if len(sys.modules) != known:
                 known = len(sys.modules)
-                self._tell({"is": "watch", "files": self._files(files)})
+                self._tell({"is": "watch", "files": self._files()})
 
-    def _files(self, files: opened.Opened) -> List[str]:
+    def _tell_ready(self, port: int, took_s: float) -> None:
+        self._tell(
+            {
+                "is": "ready",
+                "port": port,
+                "init_ms": took_s * 1000,
+                "files": self._files(),
+                "modules": self._imported.third_party(),
+            }
+        )
+
+    def _tell_broken_off(self, error: BaseException) -> None:
+        failure.log("the answer broke off", failure.described(error, self._settings.watch_roots))
+        self._tell({"is": "broke off"})
+
+    def _files(self) -> List[str]:
         entry = {self._settings.entry_path}
-        return sorted(entry | files.paths | self._imported.own_files())
+        return sorted(entry | self._opened.paths | self._imported.own_files())
 
     def _finish(self) -> None:
         self._busy = False

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from devkit import base, contract
 from devkit.engine import Engine, Image, RunSpec, Tag
-from devkit.engines import connect
+from tests.integration.conftest import output
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = connect()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +34,7 @@ def shell(engine: Engine, image: Image) -> Iterator[Callable[[str], str]]:
     )
     container = engine.run(spec)
 
-    def run(line: str) -> str:
-        stream = engine.exec(container.id, ["sh", "-c", line])
-        try:
-            output = b"".join(iter(stream.read, b""))
-            assert stream.wait() == 0, stream.stderr().decode()
-        finally:
-            stream.close()
-        return output.decode()
-
-    yield run
+    yield partial(output, engine, container.id)
     engine.remove(container.id)
 
 

@@ -1,4 +1,4 @@
-"""BuildKit through docker buildx, where the docker CLI has it."""
+"""BuildKit through docker buildx, which the docker CLI has or scripts/test-engines has brought."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from devkit.engine import BuildSpec, ContextFile, Engine, Tag
 from devkit.engines import buildx, connect
 from devkit.errors import BuildError, PackageInstallFailed
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(not buildx.is_installed(), reason="docker buildx is not installed"),
-]
+pytestmark = pytest.mark.engine
+
+# What scripts/test-engines unpacked, as a docker CLI finds it.
+OWN_CONFIG = Path(__file__).parents[2] / ".cache/test-engines/docker"
 
 TAG = Tag("buildx-test", str(os.getpid()))
+
+
+@pytest.fixture(autouse=True)
+def _buildx(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not buildx.is_installed():
+        monkeypatch.setenv("DOCKER_CONFIG", str(OWN_CONFIG))
+    if not buildx.is_installed():
+        pytest.skip("there is no docker buildx: sudo scripts/test-engines")
 
 
 @pytest.fixture

@@ -32,10 +32,9 @@ from devkit.errors import (
     Unsupported,
 )
 from tests.engine_contract import (
-    IMAGE_ENV,
-    IMAGE_LABELS,
     Bench,
     EngineContract,
+    contract_image,
     everything,
     executed,
     pieces,
@@ -51,11 +50,8 @@ IMAGE = Tag("contract-docker", str(os.getpid()))
 def engine(base_image: str) -> Iterator[DockerEngine]:
     engine = connect("docker")
     assert isinstance(engine, DockerEngine)
-    env = "".join(f"ENV {name}={value}\n" for name, value in IMAGE_ENV.items())
-    spec = BuildSpec(IMAGE, f"FROM {base_image}\n{env}", (), IMAGE_LABELS)
-    engine.build(spec, progress=lambda _: None)
-    yield engine
-    engine.remove_image(str(IMAGE))
+    with contract_image(engine, IMAGE, base_image):
+        yield engine
     engine.close()
 
 
@@ -166,6 +162,27 @@ def test_an_interrupted_start_leaves_nothing_behind(
     assert bench.engine.container(spec.name) is None
 
 
+@pytest.mark.parametrize("gpus", ["all", "2", "device=0,1"])
+def test_gpus_are_asked_for_as_the_docker_cli_does(bench: Bench, gpus: str) -> None:
+    assert isinstance(bench.engine, DockerEngine)
+    spec, client = bench.spec(gpus=gpus), bench.engine._client
+    cli = ["docker", "create", "--gpus", f'"{gpus}"' if "," in gpus else gpus]
+    typed = subprocess.run(
+        [*cli, "--label", f"{LABEL_SERVICE}={bench.prefix}", str(spec.image), "true"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    def asked(container: str) -> dict[str, object]:
+        [request] = client.inspect_container(container)["HostConfig"]["DeviceRequests"]
+        # An empty list, an empty map and null are the same to the engine.
+        return {key: value for key, value in request.items() if value}
+
+    made = bench.engine._create(spec, spec.labels)
+    assert asked(made) == asked(typed.stdout.strip())
+
+
 # --- networks
 
 
@@ -274,6 +291,24 @@ def test_a_context_keeps_names_modes_and_links(
     assert "644 3000001 0 /d/big\nbig\narg=hello" in text
 
 
+def test_an_image_is_for_the_platform_that_was_asked(engine: DockerEngine) -> None:
+    tag = Tag("contract-platform", str(os.getpid()))
+    context = (ContextFile(PurePosixPath("x"), tag.version.encode()),)
+    spec = BuildSpec(tag, "FROM scratch\nCOPY x /\n", context, {}, platform="linux/s390x")
+    try:
+        image = engine.build(spec, progress=lambda _: None)
+        assert docker_build.inspect_image(engine._client, image.id)["Architecture"] == "s390x"
+    finally:
+        engine.remove_image(str(tag))
+
+
+def test_a_platform_that_the_engine_has_not_is_said(engine: DockerEngine, said: list[str]) -> None:
+    context = (ContextFile(PurePosixPath("x"), b"1"),)
+    with pytest.raises(BuildError, match="has no such platform") as failed:
+        build(engine, "FROM scratch\nCOPY x /\n", said, context=context, platform="plan9/amd64")
+    assert "--platform" in (failed.value.hint or "")
+
+
 def test_a_base_image_that_cannot_be_had_names_the_way_to_make_one(
     engine: DockerEngine, said: list[str]
 ) -> None:
@@ -354,6 +389,10 @@ def test_an_image_is_made_of_a_tar_with_its_labels(engine: DockerEngine) -> None
     finally:
         engine.remove_image(str(tag))
     assert engine.image(str(tag)) is None
+
+
+def test_an_image_by_digest_is_not_here(engine: DockerEngine) -> None:
+    assert engine.image(f"devkit-no-such-image@sha256:{'0' * 64}") is None
 
 
 def test_a_broken_tar_is_refused(engine: DockerEngine) -> None:

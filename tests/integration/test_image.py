@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 
 from devkit.config import load
 from devkit.engine import Engine, RunSpec, Tag
-from devkit.engines import connect
 from devkit.errors import BaseImageMissing, BuildError, DevkitError, PackageInstallFailed
 from devkit.package import image
 from devkit.package.image import Packaged
+from tests.integration.conftest import output
 
 pytestmark = pytest.mark.engine
 
@@ -30,13 +31,6 @@ def init():
 def run(data):
     return model
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = connect()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +80,7 @@ def shell(engine: Engine, packaged: Packaged) -> Iterator[Callable[..., str]]:
     )
     engine.run(spec)
 
-    def shell(line: str, *, user: str | None = None) -> str:
-        stream = engine.exec(NAME, ["sh", "-c", line], user=user)
-        try:
-            output = b"".join(iter(stream.read, b""))
-            assert stream.wait() == 0, stream.stderr().decode()
-        finally:
-            stream.close()
-        return output.decode()
-
-    yield shell
+    yield partial(output, engine, NAME)
     engine.remove(NAME)
 
 

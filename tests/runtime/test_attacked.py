@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from devkit.errors import DebuggerError
+from devkit.runtime.multiplexer import MAX_CONNECTIONS
 from tests.running import HELPER, LOCAL, SCORE, Service, stopped, until
 from tests.runtime.conftest import Start
 
@@ -169,19 +172,119 @@ def test_an_entry_script_keeps_its_own_open(start: Start) -> None:
     ids=["both", "two lengths", "strange coding", "strange size"],
 )
 def test_a_body_whose_end_is_unclear_is_refused(service: Service, head: bytes) -> None:
-    import socket
-
     with socket.create_connection(("127.0.0.1", service.score_port), timeout=10) as sock:
         sock.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\n" + head)
         assert sock.recv(100).split()[1] == b"400"
 
 
 def test_a_web_page_cannot_ask_devkits_questions(service: Service) -> None:
-    import socket
-
     body = b'{"seq":1,"type":"request","command":"devkit/reload","arguments":{}}'
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", service.debug_port), timeout=10) as sock:
         sock.sendall(head + body)
         assert sock.recv(100) == b""
     assert service.ask("devkit/status")["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"Content-Length: 100\r\n\r\n{",
+        b'Content-Length: 49\r\n\r\n{"seq":1,"type":"request","command":"initialize"}',
+    ],
+    ids=["nothing", "half a message", "initialize"],
+)
+def test_connections_that_hang_keep_no_editor_out(service: Service, said: bytes) -> None:
+    with ExitStack() as stack:
+
+        def hang() -> None:
+            address = ("127.0.0.1", service.debug_port)
+            sock = stack.enter_context(socket.create_connection(address, timeout=10))
+            sock.sendall(said)
+
+        for _ in range(MAX_CONNECTIONS + 10):
+            hang()
+        session = service.attach({"score.py": [service.line("total = sum")]})
+        # Nor do more of them push out the one that is attached.
+        for _ in range(MAX_CONNECTIONS + 10):
+            hang()
+        assert service.ask("devkit/status")["attached"]["client"] == "Visual Studio Code"
+        request = service.later()
+        stop = stopped(session)
+        session.resume(stop.thread)
+        assert request.reply().status == 200
+
+
+NOTED = """\
+import json, os, time
+
+VERSION = 1
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def init():
+    pass
+
+
+def run(raw_data):
+    number = json.loads(raw_data)["number"]
+    print("began", number, flush=True)
+    while number == 1 and not os.path.exists(os.path.join(HERE, "go")):
+        time.sleep(0.01)
+    print("ended", number, flush=True)
+    return number
+"""
+
+
+def leaving(service: Service, number: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", service.score_port), timeout=30)
+    body = b'{"number": %d}' % number
+    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    sock.sendall(head + body)
+    return sock
+
+
+def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
+    service = start(files={"score.py": NOTED})
+    first = service.later(body=b'{"number": 1}')
+    until(lambda: "began 1" in service.log())
+    leave = [leaving(service, number) for number in range(2, 8)]
+    stays = leaving(service, 8)
+    until(lambda: service.ask("devkit/status")["waiting"] == 7)
+    for sock in leave:
+        sock.close()
+    until(lambda: service.ask("devkit/status")["waiting"] == 1)
+    Path(service.remote_source, "go").touch()
+    assert first.reply().json == 1
+    assert stays.recv(100).split()[1] == b"200"
+    stays.close()
+    assert service.request(body=b'{"number": 9}').json == 9
+    began = [line.split()[-1] for line in service.log().splitlines() if "began" in line]
+    assert began == ["1", "8", "9"]
+
+
+def test_a_queued_request_whose_client_leaves_as_its_turn_comes_is_not_run(start: Start) -> None:
+    service = start(files={"score.py": NOTED})
+    first = service.later(body=b'{"number": 1}')
+    until(lambda: "began 1" in service.log())
+    leave = [leaving(service, number) for number in range(2, 8)]
+    until(lambda: service.ask("devkit/status")["waiting"] == 6)
+    for sock in leave:
+        sock.close()
+    Path(service.remote_source, "go").touch()
+    assert first.reply().json == 1
+    assert service.request(body=b'{"number": 9}').json == 9
+    until(lambda: service.ask("devkit/status")["waiting"] == 0)
+    began = [line.split()[-1] for line in service.log().splitlines() if "began" in line]
+    assert began == ["1", "9"]
+
+
+def test_a_request_that_runs_goes_on_when_its_client_left(start: Start) -> None:
+    service = start(files={"score.py": NOTED})
+    sock = leaving(service, 1)
+    until(lambda: "began 1" in service.log())
+    sock.close()
+    Path(service.remote_source, "go").touch()
+    until(lambda: "ended 1" in service.log())
+    assert service.request(body=b'{"number": 2}').json == 2

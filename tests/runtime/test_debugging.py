@@ -276,6 +276,40 @@ def test_a_window_reload_that_disconnects_and_closes_at_once_leaves_the_way_free
     assert list(again.threads().values()) == ["MainThread"]
 
 
+@pytest.mark.parametrize("says_goodbye", [True, False], ids=["disconnect", "lost"])
+def test_an_attach_within_milliseconds_of_the_end_of_the_last_one_works_every_time(
+    service: Service, says_goodbye: bool
+) -> None:
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    for _ in range(10):
+        request = service.later()
+        stopped(session)
+        channel = session._dialogue._channel
+        if says_goodbye:
+            channel.request("disconnect", {"terminateDebuggee": False})
+        channel.close()
+        session = service.attach({"score.py": [service.line(TOTAL)]})
+        assert request.reply().status == 200
+    request = service.later()
+    stop = stopped(session)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+
+
+def test_an_editor_that_is_closed_while_it_attaches_leaves_the_way_free(service: Service) -> None:
+    for _ in range(5):
+        channel = wire.Channel.open("127.0.0.1", service.debug_port, timeout_s=10)
+        channel.request("initialize", {"clientID": "vscode", "clientName": "Reloaded"})
+        channel.request("attach", {})
+        channel.close()
+        session = service.attach({"score.py": [service.line(TOTAL)]})
+        request = service.later()
+        stop = stopped(session)
+        session.resume(stop.thread)
+        assert request.reply().status == 200
+        session.disconnect()
+
+
 def test_a_second_client_is_told_who_is_attached_and_the_first_is_undisturbed(
     service: Service,
 ) -> None:
@@ -417,3 +451,16 @@ def test_a_client_that_never_finishes_its_attach_blocks_no_reload(service: Servi
     for _ in range(3):
         version = service.bump()
         assert service.request().json["version"] == version
+
+
+def test_a_breakpoint_follows_an_edit_that_is_patched_in_place(start: Start) -> None:
+    service = start(env={"DEVKIT_RELOAD": "hot"})
+    session = service.attach({"score.py": [service.line(TOTAL)]})
+    service.edit("score.py", lambda text: text.replace("def run(", "# one\n# two\ndef run("))
+    until(lambda: "patched in place" in service.log())
+    request = service.later()
+    stop = stopped(session)
+    assert stop.line == service.line(TOTAL)
+    session.resume(stop.thread)
+    assert request.reply().status == 200
+    assert service.log().count("init ran") == 1

@@ -72,6 +72,7 @@ def test_a_moved_breakpoint_stops_at_the_right_line_and_failures_are_told_on_eac
     session.disconnect()
     error = service.request(body=b"{}").json["error"]
     assert (error["type"], error["line"]) == ("KeyError", service.line('["data"]'))
+    assert "run() raised: KeyError" in service.log()
     assert service.request("GET", "/score?data=1").status == 502
     assert service.request("PUT").status == 405
     service.edit("score.py", lambda text: text.replace("model = 10", "model = nothing"))

@@ -28,66 +28,15 @@ def run(raw_data):
     what = json.loads(raw_data)["do"]
     if what == "raise":
         raise ValueError("no such model")
-    if what == "exit":
-        os._exit(9)
-    if what == "sys.exit":
-        raise SystemExit(4)
     if what == "sleep":
         print("in run")
         time.sleep(30)
-    if what == "swallow":
-        try:
-            time.sleep(30)
-        except Exception:
-            return "swallowed"
-    if what == "stubborn":
-        while True:
-            try:
-                time.sleep(30)
-            except BaseException:
-                pass
-    if what == "set":
-        return {1, 2}
-    if what == "loop":
-        while True:
-            pass
     return {"version": VERSION}
 """
 
 
 def do(what: str) -> bytes:
     return json.dumps({"do": what}).encode()
-
-
-@pytest.mark.parametrize(
-    ("profile", "what", "status"),
-    [
-        ("aks", "raise", 502),
-        ("aks", "exit", 502),
-        ("aks", "sys.exit", 502),
-        ("aks", "set", 502),
-        ("aks", "sleep", 504),
-        ("aks", "swallow", 504),
-        ("aks", "loop", 504),
-        ("aks", "stubborn", 504),
-        ("raw", "raise", 500),
-        ("raw", "exit", 500),
-        ("raw", "sleep", 500),
-        ("managed", "raise", 424),
-        ("managed", "exit", 424),
-        ("managed", "sleep", 408),
-    ],
-)
-def test_each_outcome_has_the_status_of_its_profile_and_the_next_request_works(
-    start: Start, profile: str, what: str, status: int
-) -> None:
-    env = {"DEVKIT_STATUS": profile, "SCORING_TIMEOUT_MS": "300"}
-    service = start(files={"score.py": OUTCOMES}, env=env)
-    reply = service.request(body=do(what))
-    assert reply.status == status
-    if profile == "managed" and what == "raise":
-        assert reply.headers["ms-azureml-model-error-statuscode"] == "500"
-    assert service.request(body=do("nothing")).json == {"version": 1}
 
 
 def test_a_failure_is_shown_with_the_users_file_and_line_only_where_errors_are_shown(
@@ -386,25 +335,6 @@ def test_an_entry_script_that_listens_with_debugpy_itself_runs(start: Start) -> 
     script = "import debugpy\ndebugpy.listen(('0.0.0.0', 5678))\n" + SCORE
     service = start(files={"score.py": script, "helper.py": HELPER})
     assert service.request().status == 200
-
-
-def test_model_path_is_found_as_the_sdk_finds_it(start: Start) -> None:
-    script = (
-        "import json, logging\nlogging.basicConfig(level=logging.DEBUG)\n"
-        "from azureml.core.model import Model\n\n\n"
-        "def init():\n    global path\n    path = Model.get_model_path('iris')\n\n\n"
-        "def run(data):\n    return path\n"
-    )
-    service = start(files={"score.py": script})
-    reply = service.request()
-    assert reply.json["error"]["type"] == "ModelNotFoundException"
-    assert "azureml-models" in reply.json["error"]["message"]
-    for version in (1, 2, 10):
-        folder = service.root / "azureml-models" / "iris" / str(version)
-        folder.mkdir(parents=True)
-        (folder / "iris.pkl").write_text("x")
-    service.ask("devkit/reload")
-    assert service.request().json == str(folder / "iris.pkl")
 
 
 def test_stopping_lets_a_request_under_way_finish(start: Start) -> None:

@@ -37,13 +37,41 @@ def test_version_control_caches_and_environments_are_never_shipped(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "name",
-    [".env", ".env.local", "tls.pem", "a.KEY", "id_rsa", "id_ed25519", ".netrc", ".pypirc"],
+    [".env", ".env.local", "a.KDBX", "id_rsa", "id_ed25519", ".netrc", ".pypirc", ".bash_history"],
 )
 def test_what_looks_like_a_key_is_left_out_and_named(tmp_path: Path, name: str) -> None:
     fill(tmp_path, "score.py", f"conf/{name}")
     found = build_files.source(tmp_path, UNDER, ignore=tmp_path, leave_out=set())
     assert [file.path.name for file in found.files] == ["score.py"]
     assert found.notes == (f"Left out, as they look like keys or passwords: conf/{name}.",)
+
+
+@pytest.mark.parametrize("name", ["prod.env", "secrets.json", "tls.pem", "a.KEY", "x.tfvars"])
+def test_what_may_be_a_key_is_left_out_until_dockerignore_names_it(
+    tmp_path: Path, name: str
+) -> None:
+    fill(tmp_path, "score.py", f"conf/{name}")
+    found = build_files.source(tmp_path, UNDER, ignore=tmp_path, leave_out=set())
+    assert [file.path.name for file in found.files] == ["score.py"]
+    assert found.notes == (
+        f"Left out, as they may be keys or passwords: conf/{name}. "
+        f"A line in .dockerignore puts one in all the same: !conf/{name}",
+    )
+    (tmp_path / ".dockerignore").write_text(f"!conf/{name}\n")
+    assert shipped(tmp_path) == {"score.py", f"conf/{name}"}
+    (tmp_path / ".dockerignore").write_text("*\n!score.py\n!conf/**\n")
+    assert shipped(tmp_path) == {"score.py"}
+
+
+def test_a_large_file_is_named_with_its_size(tmp_path: Path) -> None:
+    fill(tmp_path, "score.py")
+    for name, size in (("data.bin", 100_000_001), ("small.bin", 100_000_000)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    found = build_files.source(tmp_path, UNDER, ignore=tmp_path, leave_out=set())
+    assert found.notes == (
+        "data.bin (100 MB) goes into the image; .dockerignore can leave that out.",
+    )
 
 
 def test_a_folder_of_credentials_is_left_out_as_a_whole(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from devkit import session as session_module
-from devkit.cli import cli
 from devkit.cli import run as run_module
+from devkit.cli.commands import cli
 from devkit.errors import PortInUse
 from devkit.session import Session
 from tests.serving_engine import ServingEngine
@@ -42,14 +42,6 @@ class Typed:
 
 
 Type = Callable[..., Typed]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingEngine]:
-    made = ServingEngine()
-    monkeypatch.setattr(session_module, "connect", lambda *_, **__: made)
-    yield made
-    made.shut_down()
 
 
 @pytest.fixture
@@ -277,6 +269,21 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Session, "follow", follow)
+
+
+@pytest.mark.parametrize("name", ["click", "devkit.cli.run"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(name: str) -> None:
+    script = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {name!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "sys.argv[1:] = ['run']\n"
+        "from devkit.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (130, b"Interrupted.")
 
 
 @pytest.mark.usefixtures("interrupted")

@@ -10,7 +10,7 @@ import pytest
 
 from devkit.config import Workspace, load
 from devkit.errors import BadValue
-from devkit.package import dockerfile, environment, image, network
+from devkit.package import dockerfile, environment, image, network, template
 
 OWN = "FROM debian:13 AS tools\nRUN true\nFROM python:3.12-slim\nRUN touch /mine\n"
 
@@ -165,3 +165,35 @@ def test_a_user_name_or_a_strange_package_is_refused(tmp_path: Path) -> None:
 def test_debian_packages_are_installed_with_the_editor(tmp_path: Path) -> None:
     text = rendered(workspace(tmp_path, image__apt=["libgomp1", "gcc=4:12.2.0-3"]))
     assert "install vim libgomp1 gcc=4:12.2.0-3" in text
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(template, "user_cache_path", lambda _: folder)
+    return folder / "dockerfiles"
+
+
+def test_what_was_rendered_is_not_rendered_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = workspace(tmp_path)
+    first = rendered(found)
+    monkeypatch.setattr(template, "_rendered", lambda *_, **__: pytest.fail("again"))
+    assert rendered(found) == first
+    assert len(list(cache.iterdir())) == 2  # plain, and for BuildKit
+
+
+def test_another_value_is_rendered(tmp_path: Path, cache: Path) -> None:
+    assert rendered(workspace(tmp_path)) != rendered(workspace(tmp_path, run__user=1234))
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_the_oldest_go_and_a_cache_that_cannot_be_written_is_none(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "_MOST_KEPT", 1)
+    text = rendered(workspace(tmp_path))
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(template, "user_cache_path", lambda _: tmp_path / "score.py")
+    assert rendered(workspace(tmp_path)) == text

@@ -146,6 +146,22 @@ def test_a_base_image_that_the_builder_cannot_have_is_named(words: str) -> None:
     assert "The base image nobody/base " in error.message
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("operating system is not supported", "no such platform"),
+        ("no match for platform in manifest sha256:0: not found", "no such platform"),
+        ("exec /bin/sh: exec format error", "cannot run programs of the image's platform"),
+    ],
+)
+def test_a_platform_that_the_engine_has_not_is_said(words: str, sentence: str) -> None:
+    error = failed("Step 1/2 : FROM scratch", words)
+    assert type(error) is BuildError
+    assert sentence in error.message
+    assert words in error.message
+    assert "--platform" in (error.hint or "")
+
+
 def test_devkits_own_sentences_in_the_output_are_the_message() -> None:
     error = failed("devkit-error: Vim is not to be had.\ndevkit-error-hint: Leave it out.\nnoise")
     assert (error.message, error.hint) == ("Vim is not to be had.", "Leave it out.")

@@ -39,6 +39,9 @@ PODMAN_NAME = (
 )
 
 
+NO_GPU = 'could not select device driver "" with capabilities: [[gpu]]'
+
+
 def answer(status: int, words: str) -> APIError:
     response = requests.Response()
     response.status_code = status
@@ -59,6 +62,8 @@ def answer(status: int, words: str) -> APIError:
         (500, PODMAN_NAME, NameInUse, "iris-1"),
         (404, "No such image: debug:9", ImageMissing, "thing"),
         (404, "No such container: thing", ContainerMissing, "thing"),
+        (500, "thing not found: layer not known", ContainerMissing, "thing"),
+        (500, NO_GPU, Unsupported, "no GPUs"),
         (409, "Container 4b1f is not running", ContainerMissing, "not running"),
         (409, "Container 4b1f is paused, unpause the container", ContainerMissing, "paused"),
         (500, "container rootfs is marked read-only", Unsupported, "read-only"),
@@ -74,6 +79,7 @@ def test_a_refusal_becomes_its_own_error(
         raise error
     assert type(raised.value) is kind
     assert raised.value.__cause__ is error
+    assert raised.value.hint
 
 
 def unreachable(cause: OSError) -> DockerException:
@@ -97,6 +103,7 @@ def test_no_answer_says_whether_nobody_is_there_or_nobody_may(
     with pytest.raises(DevkitError, match=r"unix:///x") as raised, translated(endpoint="unix:///x"):
         raise unreachable(cause)
     assert type(raised.value) is kind
+    assert raised.value.hint
 
 
 def test_other_errors_pass() -> None:

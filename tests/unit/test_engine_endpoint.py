@@ -102,3 +102,10 @@ def test_where_none_answers_all_that_were_tried_are_named(
     with pytest.raises(NoEngine, match=rf"{tmp_path}/podman/podman\.sock .*/run/podman") as missing:
         connect("podman")
     assert "--engine process" in (missing.value.hint or "")
+
+
+def test_ssh_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devkit.engines.docker_client.find_spec", lambda _: None)
+    with pytest.raises(NoEngine, match="paramiko is not installed") as missing:
+        connect(host="ssh://somebody@far")
+    assert "pip install 'devkit[ssh]'" in (missing.value.hint or "")

@@ -306,3 +306,7 @@ def test_what_needs_an_engine_says_so(engine: ProcessEngine) -> None:
         with pytest.raises(Unsupported) as refused:
             call()
         assert refused.value.hint
+
+
+def test_an_image_by_digest_is_not_here(engine: ProcessEngine) -> None:
+    assert engine.image(f"python@sha256:{'0' * 64}") is None

@@ -98,6 +98,9 @@ BROKEN = [
     ('{"a": +1}', 1, 7),
     ("<<<<<<< HEAD\n{}", 1, 1),
     ("[" * 5000, 1, 1),
+    ('{"a": 1} /* no end', 1, 10),
+    ('["no end]', 1, 2),
+    ("[NaN]", 1, 2),
 ]
 
 
@@ -163,3 +166,14 @@ def _at(value: Any, path: jsonc.Steps) -> Any:
     for step in path:
         value = value[step]
     return value
+
+
+def test_comments_and_commas_in_strings_are_text() -> None:
+    text = r'{"a//b": "/* c */", /* d "e */ "f": ["g,]", "\"//",], // h,]' + "\n}"
+    assert jsonc.data(text) == {"a//b": "/* c */", "f": ["g,]", '"//']}
+
+
+@pytest.mark.parametrize("piece", ["/*", '"\\"', ",", '"a', " , "])
+def test_a_long_text_that_does_not_parse_is_refused_in_time(piece: str) -> None:
+    with pytest.raises(jsonc.JsoncError):
+        jsonc.data("[" + piece * 50_000)

@@ -8,7 +8,7 @@ import pytest
 
 from devkit.config import ModelEntry
 from devkit.errors import BadValue, ModelMissing
-from devkit.package.models import model_dir, placements
+from devkit.package.models import model_dir, notes, placements
 
 ROOT = "/var/azureml-app/azureml-models"
 
@@ -76,3 +76,12 @@ def test_the_model_folder_is_that_of_the_only_model_or_of_all(
     names: list[str], folder: str
 ) -> None:
     assert model_dir([ModelEntry(name=name, path="x") for name in names]) == ROOT + folder
+
+
+def test_with_several_models_it_is_said_what_the_model_folder_is() -> None:
+    one, two = (ModelEntry(name=name, path="x", version=2) for name in "ab")
+    assert notes([one]) == ()
+    assert notes([one, two]) == (
+        "Several models (a/2, b/2): AZUREML_MODEL_DIR is their folder, "
+        "/var/azureml-app/azureml-models.",
+    )

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from devkit import reuse
-from devkit import session as module
+from devkit import reuse, turn
 from devkit.config import Override, load
-from devkit.engine import RunSpec, Tag
+from devkit.engine import Container, RunSpec, Tag
 from devkit.errors import (
     ContainerDied,
     EntryScriptBroken,
     InitFailed,
+    Interrupted,
     LaunchFileBroken,
     MappingNotProved,
+    NameInUse,
     NoService,
     NotOurs,
     OutOfMemory,
@@ -46,14 +48,6 @@ Open = Callable[..., Session]
 
 def unheard(_: str) -> None:
     """Take progress that no test looks at."""
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingEngine]:
-    made = ServingEngine()
-    monkeypatch.setattr(module, "connect", lambda *_, **__: made)
-    yield made
-    made.shut_down()
 
 
 @pytest.fixture
@@ -753,7 +747,7 @@ def test_ctrl_c_while_a_new_container_comes_up_takes_it_away(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunningService, "ready", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="iris-demo, not ready yet, is removed"):
         getattr(opened(), step)(BuildOptions(), StartOptions())
     assert runs(engine) == ["build", "run"]
     assert (engine.boxes, engine.networks) == ({}, {})
@@ -790,3 +784,65 @@ def test_options_of_a_container_are_json_in_a_label(
     debugged(Session(load(root, overrides=given, environ={}), progress=unheard))
     said = json.loads(engine.boxes["xy"].container.labels["devkit.options"])
     assert said["config"] == {"ports.score": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [
+        ({}, "an image that devkit did not make"),
+        (
+            {"devkit.service": "other", "devkit.workspace": "/b"},
+            "the image of the service other in /b",
+        ),
+    ],
+)
+def test_a_tag_that_is_anothers_is_named_before_it_is_taken(
+    opened: Open, engine: ServingEngine, said: list[str], labels: dict[str, str], whose: str
+) -> None:
+    engine.add_image("debug:1", labels=labels)
+    opened().package(BuildOptions())
+    note = f"debug:1 was {whose} and is taken over; --tag names another."
+    assert said[0] == note
+    said.clear()
+    opened().package(BuildOptions(no_cache=True))
+    assert note not in said
+
+
+def test_a_changed_environment_is_told_until_it_is_built_in(opened: Open, root: Path) -> None:
+    file = root / "requirements.txt"
+    file.write_text("six==1.16.0\n")
+    session = opened()
+    container = debugged(session).running.container
+    change = partial(reuse.environment_change, session.workspace)
+    found = session.service().container
+    assert (found.name, change(found)) == (container, None)
+    file.write_text("six==1.17.0  # newer\n")
+    assert change(found) == "requirements.txt changed: `devkit debug` builds it in."
+    file.write_text("not a requirement at all\n")
+    assert change(found) is None
+    file.write_text("# only a comment is new\nsix==1.16.0\n")
+    assert change(found) is None
+
+
+def test_the_second_of_two_that_start_at_once_is_told(opened: Open, engine: ServingEngine) -> None:
+    name = opened().workspace.config.service
+    with turn.taken(opened().workspace.root, name), pytest.raises(NameInUse) as caught:
+        debugged(opened())
+    assert caught.value.message == f"Another devkit starts the service {name} just now."
+    assert runs(engine) == []
+    debugged(opened())
+
+
+def test_who_loses_the_name_to_another_devkit_leaves_its_network(
+    opened: Open, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = engine.run
+
+    def late(spec: RunSpec) -> Container:
+        run(spec)  # the other devkit
+        return run(spec)
+
+    monkeypatch.setattr(engine, "run", late)
+    with pytest.raises(NameInUse, match="Another devkit starts the service"):
+        debugged(opened())
+    assert len(engine.boxes) == len(engine.networks) == 1

@@ -1,0 +1,187 @@
+"""Step 5, sync: the process that keeps a running service in step, whoever started it and left.
+
+One per service: `devkit debug` and `devkit sync` start it or join it. It goes on when its container
+or engine is restarted, and ends when the container is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from devkit.engine import Engine
+from devkit.engines import connect
+from devkit.errors import EngineError
+from devkit.in_step import Order, connecting, opened
+from devkit.running import RunningService
+from devkit.sync import control
+from devkit.sync.loop import Loop
+from devkit.sync.news import News
+from devkit.sync.watch import watched
+
+log = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 30
+_RETRY_S = 0.1
+_LONGEST_RETRY_S = 5.0
+# A container that ended may be started again for so long.
+_STOPPED_FOR_S = 3600
+_ENDED = ("exited", "dead", "created")
+
+
+def running(root: Path, service: str, container_id: str) -> control.Running | None:
+    """Find the sync of a service's container; one of another container is ended."""
+    found = control.Running.find(root, service)
+    if found is not None and found.container_id != container_id:
+        with found, suppress(EngineError):
+            found.ask("stop")
+        return None
+    return found
+
+
+def started(order: Order) -> control.Running:
+    """Join the sync of a service, or start one that outlives this process.
+
+    Raises:
+        EngineError: it could not be started, and its last words.
+    """
+    found = running(order.root, order.service, order.container_id)
+    if found is not None:
+        return found
+    log_file = control.log_path(order.root, order.service)
+    with log_file.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "devkit.background", *_arguments(order)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = running(order.root, order.service, order.container_id)
+        if found is not None:
+            return found
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            break
+    words = log_file.read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
+    raise EngineError(f"The sync did not start: {words}", hint=f"All of it is in {log_file}.")
+
+
+def _arguments(order: Order) -> Iterable[str]:
+    yield f"--root={order.root}"
+    yield f"--source={order.source}"
+    yield f"--service={order.service}"
+    yield f"--container={order.container_id}"
+    yield f"--mode={order.mode}"
+    yield from (f"--ignore={pattern}" for pattern in order.ignore)
+    yield from (f"--{name}={value}" for name, value in order.engine.items() if value)
+
+
+def _order(arguments: list[str]) -> Order:
+    parser = argparse.ArgumentParser()
+    for name in ("root", "source", "service", "container", "mode", "engine", "host", "context"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--ignore", action="append", default=[])
+    said = parser.parse_args(arguments)
+    return Order(
+        root=Path(said.root),
+        source=Path(said.source),
+        service=said.service,
+        container_id=said.container,
+        mode=said.mode,
+        ignore=tuple(said.ignore),
+        engine={name: getattr(said, name) for name in ("engine", "host", "context")},
+    )
+
+
+def _connected(order: Order) -> Engine:
+    choice = order.engine
+    return connect(choice.get("engine"), host=choice.get("host"), context=choice.get("context"))
+
+
+class _Keeper:
+    """Runs the loop again and again, as long as there is a container."""
+
+    def __init__(self, order: Order, controls: control.Control) -> None:
+        self._order = order
+        self._control = controls
+        self._engine = _connected(order)
+        container = self._engine.container(order.container_id)
+        if container is None:
+            raise EngineError(f"There is no container {order.container_id[:12]}.")
+        self._service = RunningService(self._engine, container)
+        self._connect = connecting(self._engine, container.id)
+
+    def run(self) -> None:
+        """Keep both in step until told to stop, or until the container is gone."""
+        with opened(self._order, self._service, self._show) as (loop, workspace):
+            self._control.answer_for(loop)
+            with watched(workspace.watched_folders(), loop.hint) as without_events:
+                self._again_and_again(loop, without_events)
+
+    def _show(self, news: News) -> None:
+        if news.kind != "changed":
+            log.info("%s", news)
+        self._control.show(news)
+
+    def _again_and_again(self, loop: Loop, without_events: str) -> None:
+        retry_s, ended_at = _RETRY_S, 0.0
+        while not self._control.is_stopped.is_set():
+            try:
+                if self._is_running():
+                    retry_s, ended_at = _RETRY_S, 0.0
+                    loop.run(self._connect, without_events=without_events)
+                    continue
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > _STOPPED_FOR_S:
+                    log.info("The container has not run for an hour.")
+                    return
+            except _Gone:
+                log.info("The container is gone.")
+                return
+            except EngineError as error:
+                log.warning("%s", error)
+            loop.rest(retry_s)
+            retry_s = min(retry_s * 1.5, _LONGEST_RETRY_S)
+
+    def _is_running(self) -> bool:
+        container = self._engine.container(self._order.container_id)
+        if container is None:
+            raise _Gone
+        return container.is_running
+
+
+class _Gone(Exception):
+    """The container was removed."""
+
+
+def main() -> None:
+    """Keep a service in step; what it says goes to standard error, the service's log."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("devkit.engines").setLevel(logging.WARNING)
+    order = _order(sys.argv[1:])
+    with control.only_one(order.root, order.service) as is_mine:
+        if not is_mine:
+            log.info("Another process does so already.")
+            return
+        with control.Control(order.root, order.service, order.container_id) as controls:
+            signal.signal(signal.SIGTERM, lambda *_: controls.stop())
+            try:
+                _Keeper(order, controls).run()
+            except (EngineError, OSError) as error:
+                log.error("%s", error)
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Step 5, sync: a running service and its workspace in step, once or until told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from devkit import contract
+from devkit.engine import Container, Engine
+from devkit.errors import Unsupported
+from devkit.package import build_files
+from devkit.running import RunningService
+from devkit.sync.agent.side import FOLDER, Entry
+from devkit.sync.ancestor import Ancestor
+from devkit.sync.ignore import Ignore
+from devkit.sync.journal import Journal
+from devkit.sync.loop import Connect, Loop
+from devkit.sync.news import News
+from devkit.sync.offline import Offline
+from devkit.sync.reconcile import Mode, Plan, reconcile
+from devkit.sync.remote import Remote
+from devkit.sync.workspace import Workspace
+
+_NOT_FOUND = (126, 127)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which service is to be kept in step, and how; `engine` are the options that find it again."""
+
+    root: Path
+    source: Path
+    service: str
+    container_id: str
+    mode: Mode = "two-way"
+    ignore: tuple[str, ...] = ()
+    engine: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Once:
+    """What was done, or would be; `failed` says why some of it could not be."""
+
+    plan: Plan
+    failed: Mapping[str, str]
+    is_done: bool
+
+    def __str__(self) -> str:
+        lines = [str(self.plan)] if str(self.plan) else ["Nothing differs."]
+        lines += [f"not done {path}: {why}" for path, why in self.failed.items()]
+        return "\n".join(lines)
+
+
+@contextmanager
+def opened(
+    order: Order, running: RunningService, show: Callable[[News], None]
+) -> Iterator[tuple[Loop, Workspace]]:
+    """Open all that is stored about a workspace and its container; yield the loop, not yet run."""
+    with (
+        Journal(order.root) as journal,
+        Ancestor.of(order.root, order.container_id) as ancestor,
+    ):
+        workspace, ignore = side(order, running, journal)
+        loop = Loop(
+            workspace,
+            service=order.service,
+            ancestor=ancestor,
+            journal=journal,
+            ignore=ignore,
+            mode=order.mode,
+            show=show,
+        )
+        yield loop, workspace
+
+
+def side(order: Order, running: RunningService, journal: Journal) -> tuple[Workspace, Ignore]:
+    """Make the workspace a side of the sync, and say what it ignores."""
+    ignore = Ignore(
+        order.source,
+        extra=order.ignore,
+        left_out=build_files.left_out(order.source, order.root),
+        never=build_files.never(order.source, order.root),
+    )
+    source, placed = _layout(running)
+    workspace = Workspace(order.source, under=source, placed=placed, ignore=ignore, journal=journal)
+    return workspace, ignore
+
+
+def connecting(engine: Engine, container_id: str) -> Connect:
+    """Return how an agent is started in a container."""
+    return lambda told, lost: Remote(engine, container_id, contract.APP_ROOT, told=told, lost=lost)
+
+
+def can_run_agent(engine: Engine, container: Container) -> bool:
+    """Whether an agent can run in it: it runs, and has Python."""
+    if not container.is_running:
+        return False
+    stream = engine.exec(container.id, ["python3", "-I", "-c", ""])
+    try:
+        return stream.wait() not in _NOT_FOUND
+    finally:
+        stream.close()
+
+
+def previewed(order: Order, running: RunningService) -> Plan:
+    """Say what would be done now."""
+    if can_run_agent(running.engine, running.container):
+        with opened(order, running, lambda _: None) as (loop, _workspace):
+            return loop.preview(connecting(running.engine, running.container.id))
+    with Journal(order.root) as journal, Ancestor.of(order.root, order.container_id) as ancestor:
+        workspace, _ = side(order, running, journal)
+        _, plan = _offline(order, running, workspace, ancestor)
+        return plan
+
+
+def once(order: Order, running: RunningService) -> Once:
+    """Bring both sides in step one time.
+
+    Raises:
+        SyncHalted: it could lose files.
+    """
+    connect = connecting(running.engine, running.container.id)
+    with opened(order, running, lambda _: None) as (loop, _workspace):
+        plan, failed = loop.once(connect)
+    return Once(plan, failed, is_done=True)
+
+
+def by_archive(order: Order, running: RunningService) -> Once:
+    """Push or pull where no agent can run.
+
+    Raises:
+        Unsupported: another mode was asked for.
+    """
+    if order.mode not in ("push", "pull"):
+        refuse(running)
+    failed = dict[str, str]()
+    with Journal(order.root) as journal, Ancestor.of(order.root, order.container_id) as ancestor:
+        workspace, _ = side(order, running, journal)
+        offline, plan = _offline(order, running, workspace, ancestor)
+        to = offline.push if order.mode == "push" else offline.pull
+        done = to(plan.changes, workspace, lambda change, why: failed.update({change.path: why}))
+        ancestor.agree({**plan.agreed, **{change.path: change.new for change in done}})
+        journal.write(order.service, [(c.side, c.path, c.old, c.new, "") for c in done])
+    return Once(plan, failed, is_done=True)
+
+
+def refuse(running: RunningService) -> NoReturn:
+    """Say that no agent can run in the container.
+
+    Raises:
+        Unsupported: in any case.
+    """
+    why = "has no Python" if running.container.is_running else "does not run"
+    raise Unsupported(
+        f"The container {running.container.name} {why}: it cannot be kept in step.",
+        hint="`devkit sync --once --push` or `--pull` goes one way, by the engine's archives.",
+    )
+
+
+def _offline(
+    order: Order, running: RunningService, workspace: Workspace, ancestor: Ancestor
+) -> tuple[Offline, Plan]:
+    owner = contract.UID
+    offline = Offline(running.engine, running.container.id, contract.APP_ROOT, owner)
+    there = {
+        path: entry
+        for path, entry in offline.scan().items()
+        if not workspace.ignores(path, is_folder=entry.kind == FOLDER)
+    }
+    here = workspace.scan()
+    unknown = {
+        path: why
+        for path, why in here.unknown.items()
+        if not _is_digested(workspace, path, here.entries)
+    }
+    plan = reconcile(ancestor.entries, here.entries, there, mode=order.mode, unknown=unknown)
+    return offline, plan
+
+
+def _is_digested(workspace: Workspace, path: str, entries: dict[str, Entry]) -> bool:
+    """Make a large file's digest now: nobody waits for small ones here."""
+    try:
+        entry = workspace.look(path)
+    except OSError:
+        return False
+    if entry is not None:
+        entries[path] = entry
+    return True
+
+
+def _layout(running: RunningService) -> tuple[str, dict[str, Path]]:
+    """Return where the source folder stands in the container, and the models with their places."""
+    source, *models = running.mappings
+    root = contract.APP_ROOT
+    placed = {m.remote.relative_to(root).as_posix(): m.local for m in models if m.local.exists()}
+    return source.remote.relative_to(root).as_posix(), placed

@@ -1,0 +1,124 @@
+"""Step 4, use: a request to the scoring service, and its answer as one reads it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from devkit.engine import Placement
+from devkit.errors import BadValue, NoService, NotReady
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answered, and how long that took."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status says success."""
+        return 200 <= self.status < 300
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in any case of letters."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+    def text(self) -> str:
+        """The body as text; bytes that are none are replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    def told(self, mappings: Sequence[Placement]) -> str:
+        """The body as one reads it: of a failure its message, then the traceback, paths local."""
+        body = _json_object(self.body)
+        error = body.get("error")
+        traceback = error.get("traceback") if isinstance(error, dict) else None
+        if self.ok or not isinstance(traceback, str) or not traceback:
+            return self.text()
+        return localized(f"{body.get('message', '')}\n{traceback}", mappings).lstrip("\n")
+
+
+def invoke(
+    url: str,
+    data: bytes | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    method: str | None = None,
+    timeout_s: float | None = 60,
+) -> Answer:
+    """Send a request: POST when there is data, as JSON unless a header says otherwise.
+
+    Proxies are not used: the service is on this machine. `timeout_s` None waits as long as it
+    takes, which a request that stops at a breakpoint needs.
+
+    Raises:
+        BadValue: a header, path or method that HTTP does not have.
+        NoService: nothing answers there.
+        NotReady: no answer in time.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadValue(f"{url!r} is not an http address.", hint="`devkit status` shows it.")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    given = dict(headers or {})
+    if data is not None and not any(name.lower() == "content-type" for name in given):
+        given["Content-Type"] = "application/json"
+    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    started = time.perf_counter()
+    with _failures_said(url, timeout_s):
+        try:
+            connection.request(method or ("GET" if data is None else "POST"), target, data, given)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+    seconds = time.perf_counter() - started
+    return Answer(response.status, tuple(response.getheaders()), body, seconds)
+
+
+@contextmanager
+def _failures_said(url: str, timeout_s: float | None) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, http.client.InvalidURL) as error:
+        # A codec's own words name neither the value nor HTTP.
+        why = f"{error.object!r} is not ASCII" if isinstance(error, UnicodeEncodeError) else error
+        raise BadValue(
+            f"This request cannot be sent: {why}.", hint="Correct --path, --header or --method."
+        ) from error
+    except TimeoutError as error:
+        raise NotReady(
+            f"{url} did not answer within {timeout_s:g} s.",
+            hint="Is it stopped at a breakpoint? `devkit status` tells; no --timeout waits for it.",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NoService(
+            f"{url} does not answer: {error or type(error).__name__}.",
+            hint="`devkit status` says whether the service runs, `devkit run` starts it.",
+        ) from error
+
+
+def localized(text: str, mappings: Sequence[Placement]) -> str:
+    """Put local paths for the container's in a text such as a traceback."""
+    for mapping in sorted(mappings, key=lambda m: -len(m.remote.parts)):
+        text = text.replace(f"{mapping.remote}/", f"{mapping.local}/")
+    return text
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

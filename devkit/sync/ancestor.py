@@ -1,0 +1,153 @@
+"""Step 5, sync: what workspace and container had when they last agreed, on disk.
+
+One database per container, in .devkit/sync: another container, even of the same name, has another
+file system, and what is not in that was not deleted from it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from devkit.own_folder import NAME, own_folder
+from devkit.sync.agent.side import Entry, Signature
+
+_FOLDER = "sync"
+_VERSION = 1
+# Those of containers that are gone drop out by and by.
+_MOST_CONTAINERS = 8
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entries
+    (path BLOB PRIMARY KEY, kind TEXT, digest BLOB, executable INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digests
+    (side TEXT, path BLOB, size INTEGER, mtime INTEGER, inode INTEGER, mode INTEGER, ctime INTEGER,
+     digest TEXT, PRIMARY KEY (side, path)) WITHOUT ROWID;
+"""
+
+
+class Ancestor:
+    """The entries that both sides had. A file that is broken or of another version is begun anew.
+
+    `entries` is as on disk; `agree` changes both. Raises OSError where it cannot be stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _as_os_error():
+            try:
+                self._database = _opened(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # locked, or the disk is full: the file is sound
+                path.unlink(missing_ok=True)
+                self._database = _opened(path)
+            rows = self._database.execute("SELECT path, kind, digest, executable FROM entries")
+            self.entries = {
+                os.fsdecode(path): Entry(kind, os.fsdecode(digest), bool(executable))
+                for path, kind, digest, executable in rows
+            }
+
+    @staticmethod
+    def path(root: Path, container_id: str) -> Path:
+        """Where the one of a container is, if it is."""
+        return root / NAME / _FOLDER / f"{container_id[:16]}.db"
+
+    @classmethod
+    def of(cls, root: Path, container_id: str) -> Self:
+        """Open the one of a container, in the workspace `root`; it is made where it is missing."""
+        folder = own_folder(root, _FOLDER)
+        path = cls.path(root, container_id)
+        if not path.exists():
+            _sweep(folder)
+        return cls(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether both sides never agreed about anything."""
+        return not self.entries
+
+    def agree(self, agreed: Mapping[str, Entry | None]) -> None:
+        """Both sides have these now (None: nothing there)."""
+        new = {path: entry for path, entry in agreed.items() if self.entries.get(path) != entry}
+        if not new:
+            return
+        gone = [(os.fsencode(path),) for path, entry in new.items() if entry is None]
+        there = [
+            (os.fsencode(path), entry.kind, os.fsencode(entry.digest), entry.executable)
+            for path, entry in new.items()
+            if entry is not None
+        ]
+        with _as_os_error(), self._database:
+            self._database.executemany("DELETE FROM entries WHERE path = ?", gone)
+            self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", there)
+        for path, entry in new.items():
+            if entry is None:
+                self.entries.pop(path, None)
+            else:
+                self.entries[path] = entry
+
+    def forget(self, paths: Iterable[str] | None = None) -> None:
+        """Both sides are to be compared as if they never met, at `paths` or everywhere."""
+        gone = list(self.entries) if paths is None else list(paths)
+        self.agree(dict.fromkeys(gone))
+
+    def digests(self, side: str) -> dict[str, tuple[Signature, str]]:
+        """Return the digests that were made on a side, with what tells that they still hold."""
+        with _as_os_error():
+            rows = self._database.execute("SELECT * FROM digests WHERE side = ?", (side,))
+            return {os.fsdecode(row[1]): (tuple(row[2:7]), row[7]) for row in rows}
+
+    def keep_digests(self, side: str, known: Mapping[str, tuple[Signature, str]]) -> None:
+        """Store the digests of a side, for the next time."""
+        rows = [(side, os.fsencode(p), *sig, digest) for p, (sig, digest) in known.items()]
+        marks = ", ".join("?" * 8)
+        with _as_os_error(), self._database:
+            self._database.execute("DELETE FROM digests WHERE side = ?", (side,))
+            self._database.executemany(f"INSERT INTO digests VALUES ({marks})", rows)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=10)
+    try:
+        # Safe when a process is killed; after a loss of power it may be broken, and is begun anew.
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("PRAGMA journal_mode = TRUNCATE")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"version {version}")
+        database.executescript(_TABLES)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the sync's state cannot be stored: {error}") from error
+
+
+def _sweep(folder: Path) -> None:
+    """Make room for one more."""
+    known = sorted(folder.glob("*.db"), key=lambda path: path.stat().st_mtime)
+    for path in known[: -(_MOST_CONTAINERS - 1)]:
+        with suppress(OSError):
+            path.unlink()

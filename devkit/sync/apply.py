@@ -1,0 +1,206 @@
+"""Step 5, sync: changes are carried out, each only where its path is still as it was seen.
+
+Requests to the container do not wait for one another; a large file becomes a transfer, that goes on
+beside all else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+
+from devkit.sync.agent.side import FILE, FOLDER, LINK, SLICE_BYTES, Entry, Moved, Side
+from devkit.sync.reconcile import Change
+from devkit.sync.remote import Answer, Remote
+from devkit.sync.transfer import Failure, Pull, Push, Transfer
+
+# Old contents of the container up to here come back for the journal.
+KEPT_BYTES = SLICE_BYTES
+# What is under way at once.
+_MOST_REQUESTS = 256
+_MOST_BYTES = 8 * SLICE_BYTES
+
+Done = Callable[[Change, Entry | Answer | Failure | None], None]
+"""Takes a change, and what is there now (the container's answer, where it is there) or what went
+wrong."""
+
+
+class Apply:
+    """Carries changes out; `done` is called for each, for those of large files later."""
+
+    def __init__(
+        self, local: Side, remote: Remote, contents: Mapping[str, bytes], done: Done
+    ) -> None:
+        """Make it; `contents` are known ones, by their digest."""
+        self._local = local
+        self._remote = remote
+        self._contents = contents
+        self._done = done
+        self._sent = deque[tuple[Change, Future[Answer], int]]()
+        self._bytes = 0
+        self.transfers: list[tuple[str, Transfer]] = []
+
+    def changes(self, changes: Iterable[Change]) -> None:
+        """Carry changes out, those of each side in their order."""
+        changes = list(changes)
+        theirs = [change for change in changes if change.side == "remote"]
+        if len(theirs) > 1:
+            self._remote.request("hold")
+        for change in theirs:
+            self._send(change, is_alone=len(theirs) == 1)
+        self._collect(down_to=0)
+        if len(theirs) > 1:
+            self._remote.request("notify", paths=[change.path for change in theirs])
+        self._bring([change for change in changes if change.side == "local"])
+
+    # Into the container.
+
+    def _send(self, change: Change, *, is_alone: bool) -> None:
+        try:
+            content = self._content(change)
+        except (OSError, Moved) as error:
+            self._done(change, error)
+            return
+        if content is None:
+            return
+        op, fields = _request(change)
+        future = self._remote.request(
+            op, content, path=change.path, expect=change.old, notify=is_alone, **fields
+        )
+        self._sent.append((change, future, len(content)))
+        self._bytes += len(content)
+        if self._bytes > _MOST_BYTES or len(self._sent) > _MOST_REQUESTS:
+            self._collect(down_to=_MOST_REQUESTS // 2)
+
+    def _content(self, change: Change) -> bytes | None:
+        """Return what goes with the request; None where a transfer was begun instead."""
+        new = change.new
+        if new is None or not _needs_content(change):
+            return b""
+        signature = self._local.signature(change.path)
+        if signature is None:
+            raise Moved
+        if signature[0] > SLICE_BYTES:
+            self.transfers.append((change.path, self._push(change, new)))
+            return None
+        content, now = self._local.read(change.path)
+        if now.digest != new.digest:
+            raise Moved
+        return content
+
+    def _push(self, change: Change, new: Entry) -> Push:
+        return Push(
+            self._local,
+            self._remote,
+            change.path,
+            old=change.old,
+            new=new,
+            done=lambda result: self._done(change, result),
+        )
+
+    def _collect(self, *, down_to: int) -> None:
+        while len(self._sent) > down_to or (self._sent and self._bytes > _MOST_BYTES):
+            change, future, size = self._sent.popleft()
+            self._bytes -= size
+            try:
+                self._done(change, future.result())
+            except (OSError, Moved) as error:
+                self._done(change, error)
+
+    # Into the workspace.
+
+    def _bring(self, changes: list[Change]) -> None:
+        asked = deque[Future[Answer] | None]()
+        following = iter(changes)
+        for change in changes:
+            while len(asked) < _MOST_REQUESTS // 8 and (ahead := next(following, None)):
+                asked.append(self._ask(ahead))
+            answer = asked.popleft()
+            try:
+                self._bring_one(change, answer)
+            except (OSError, Moved) as error:
+                self._done(change, error)
+
+    def _ask(self, change: Change) -> Future[Answer] | None:
+        if change.new is None or not _needs_content(change):
+            return None
+        if change.new.digest in self._contents:
+            return None
+        return self._remote.request("read", path=change.path)
+
+    def _bring_one(self, change: Change, asked: Future[Answer] | None) -> None:
+        content = b""
+        if not _needs_content(change):
+            pass
+        elif asked is not None:
+            answer = asked.result()
+            if answer.signature is not None:
+                self.transfers.append((change.path, self._pull(change, answer)))
+                return
+            if answer.entry is None or answer.entry != change.new:
+                raise Moved
+            content = answer.content
+        elif change.new is not None:
+            content = self._contents[change.new.digest]
+        if change.new is not None and _needs_content(change):
+            _check(content, change.new)
+        self._done(change, _changed(self._local, change, content))
+
+    def _pull(self, change: Change, answer: Answer) -> Pull:
+        assert change.new is not None
+        assert answer.signature is not None
+        return Pull(
+            self._local,
+            self._remote,
+            change.path,
+            old=change.old,
+            new=change.new,
+            signature=answer.signature,
+            done=lambda result: self._done(change, result),
+        )
+
+
+def _check(content: bytes, wanted: Entry) -> None:
+    """Take nothing but what the change is about, whatever the container sends."""
+    if hashlib.sha256(content).hexdigest() != wanted.digest:
+        raise Moved
+
+
+def _needs_content(change: Change) -> bool:
+    """Whether it is more than a deletion, a folder, a link or another run bit."""
+    new, old = change.new, change.old
+    if new is None or new.kind != FILE:
+        return False
+    return old is None or old.kind != FILE or old.digest != new.digest
+
+
+def _request(change: Change) -> tuple[str, dict[str, object]]:
+    """Return the agent's request for a change, and what it needs beside path and expectation."""
+    new, old = change.new, change.old
+    if new is None:
+        return "delete", {"keep": KEPT_BYTES}
+    if new.kind == FOLDER:
+        return "folder", {}
+    if new.kind == LINK:
+        return "link", {"target": new.digest}
+    if old and old.kind == FILE and old.digest == new.digest:
+        return "chmod", {"executable": new.executable}
+    return "write", {"executable": new.executable, "keep": KEPT_BYTES}
+
+
+def _changed(side: Side, change: Change, content: bytes) -> Entry | None:
+    """Carry a change out on a side that is here."""
+    path, old, new = change.path, change.old, change.new
+    if new is None:
+        assert old is not None
+        side.delete(path, old)
+        return None
+    if new.kind == FOLDER:
+        return side.make_folder(path)
+    if new.kind == LINK:
+        return side.link(path, new.digest, old)
+    if old and old.kind == FILE and old.digest == new.digest:
+        return side.set_executable(path, old, new.executable)
+    return side.write(path, content, old, new.executable)

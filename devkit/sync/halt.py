@@ -1,0 +1,71 @@
+"""Step 5, sync: when going on could lose files, it halts and asks instead of guessing. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from devkit.sync.agent.side import FOLDER, OTHER, Entry
+from devkit.sync.reconcile import Plan
+
+Entries = Mapping[str, Entry]
+
+# As many files may be deleted at once, or this share of all.
+_FEW = 20
+_SHARE = 0.3
+_WHERE = {"local": "workspace", "remote": "container"}
+
+
+def reason(
+    plan: Plan, ancestor: Entries, local: Entries, remote: Entries, *, under: str = ""
+) -> str:
+    """Why a plan should not be carried out without a word of the user; "" where it may.
+
+    `under` is the path of the source folder, whose loss or emptiness says nothing good.
+    """
+    below = [_below(entries, under) for entries in (ancestor, local, remote)]
+    gone = _gone(ancestor, local, remote, under) or _emptied(*below)
+    return gone or _many_deletions(plan, ancestor)
+
+
+def collision(names: Iterable[str]) -> str:
+    """Why a file system that takes "A" and "a" for one cannot hold all of these; "" if it can."""
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        folded = unicodedata.normalize("NFC", name).casefold()
+        other = seen.setdefault(folded, name)
+        if other != name:
+            return f"{other} and {name} are one name on this file system."
+    return ""
+
+
+def _below(entries: Entries, under: str) -> Entries:
+    if not under:
+        return entries
+    return {path: entry for path, entry in entries.items() if path.startswith(f"{under}/")}
+
+
+def _gone(ancestor: Entries, local: Entries, remote: Entries, under: str) -> str:
+    for side, entries in (("local", local), ("remote", remote)):
+        if under in ancestor and entries.get(under, Entry(OTHER)).kind != FOLDER:
+            return f"The folder {under} of the {_WHERE[side]} is gone."
+    return ""
+
+
+def _emptied(ancestor: Entries, local: Entries, remote: Entries) -> str:
+    if len(ancestor) < 2:
+        return ""
+    for side, entries, other in (("local", local, remote), ("remote", remote, local)):
+        if not entries and other:
+            return f"The {_WHERE[side]} was emptied."
+    return ""
+
+
+def _many_deletions(plan: Plan, ancestor: Entries) -> str:
+    files = sum(entry.kind != FOLDER for entry in ancestor.values())
+    most = max(_FEW, int(files * _SHARE))
+    local, remote = plan.deletions("local"), plan.deletions("remote")
+    for side, gone in (("local", local), ("remote", remote)):
+        if len(gone) > most:
+            return f"{len(gone)} of {files} files would be deleted in the {_WHERE[side]}."
+    return ""

@@ -1,0 +1,186 @@
+"""Step 5, sync: every change that was applied, with the old content, to be looked up and undone.
+
+In the workspace's .devkit/trash: a database of what was done, and the contents by their digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, Self
+
+from devkit.own_folder import own_folder
+from devkit.sync.agent.side import Entry
+from devkit.sync.reconcile import SideName
+
+# What is kept at most: the oldest goes first, and what is older goes anyway.
+MOST_BYTES = 1_000_000_000
+MOST_AGE_S = 30 * 24 * 3600
+_PRUNE_EVERY = 200
+_TABLE = """
+CREATE TABLE IF NOT EXISTS changes
+    (id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL, service TEXT, side TEXT, path BLOB,
+     old_kind TEXT, old_digest BLOB, old_executable INTEGER,
+     new_kind TEXT, new_digest BLOB, new_executable INTEGER, why TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One change: on `side`, `old` became `new` at `path`; `why` where it was no plain edit."""
+
+    id: int
+    time: float
+    service: str
+    side: SideName
+    path: str
+    old: Entry | None
+    new: Entry | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        where = "container" if self.side == "remote" else "workspace"
+        did = "created" if self.old is None else "deleted" if self.new is None else "changed"
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.time))
+        why = f" ({self.why})" if self.why else ""
+        path = self.path.encode(errors="replace").decode()
+        return f"{self.id:>5}  {when}  {where:9}  {did}  {path}{why}"
+
+
+class Journal:
+    """What was done in a workspace. Raises OSError where it cannot be stored."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = own_folder(root, "trash")
+        self._contents = own_folder(root, "trash", "contents")
+        self._written = 0
+        with _as_os_error():
+            self._database = sqlite3.connect(self._folder / "journal.db", timeout=10)
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.execute("PRAGMA journal_mode = TRUNCATE")
+            self._database.executescript(_TABLE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def place(self, digest: str) -> Path:
+        """Where the content with that digest is kept, if it is."""
+        return self._contents / digest
+
+    def keep(self, content: bytes) -> None:
+        """Keep a content."""
+        place = self.place(hashlib.sha256(content).hexdigest())
+        if place.exists():
+            os.utime(place)
+            return
+        with NamedTemporaryFile(dir=self._contents, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(place)
+
+    def take(self, folder: int, name: str, digest: str) -> None:
+        """Move a file, by descriptor of its folder, into what is kept."""
+        place = self.place(digest)
+        if place.exists():
+            os.utime(place)
+            os.unlink(name, dir_fd=folder)
+            return
+        try:
+            os.rename(name, place, src_dir_fd=folder)
+        except OSError:  # on another file system
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+            with (
+                os.fdopen(source, "rb") as old,
+                NamedTemporaryFile(dir=self._contents, delete=False) as new,
+            ):
+                shutil.copyfileobj(old, new)
+            Path(new.name).replace(place)
+            os.unlink(name, dir_fd=folder)
+        os.utime(place)
+
+    def write(
+        self,
+        service: str,
+        changes: list[tuple[SideName, str, Entry | None, Entry | None, str]],
+    ) -> None:
+        """Note changes: side, path, old and new entry, why."""
+        now = time.time()
+        rows = [
+            (now, service, side, os.fsencode(path), *_columns(old), *_columns(new), why)
+            for side, path, old, new, why in changes
+        ]
+        marks = ", ".join("?" * 11)
+        with _as_os_error(), self._database:
+            self._database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
+        self._written += len(rows)
+        if self._written >= _PRUNE_EVERY:
+            self.prune()
+
+    def records(self, *, most: int | None = None, service: str | None = None) -> list[Record]:
+        """Return what was done, the newest first."""
+        with _as_os_error():
+            rows = self._database.execute(
+                "SELECT * FROM changes WHERE ? IS NULL OR service = ? ORDER BY id DESC LIMIT ?",
+                (service, service, -1 if most is None else most),
+            )
+            return [_record(row) for row in rows]
+
+    def record(self, number: int) -> Record | None:
+        """Return one change; None where there is none of that number."""
+        with _as_os_error():
+            row = self._database.execute("SELECT * FROM changes WHERE id = ?", (number,)).fetchone()
+        return None if row is None else _record(row)
+
+    def prune(self, *, now: float | None = None) -> None:
+        """Keep within what is kept at most."""
+        self._written = 0
+        oldest = (time.time() if now is None else now) - MOST_AGE_S
+        left = MOST_BYTES
+        files = [(path.stat(), path) for path in self._contents.iterdir()]
+        for stat, path in sorted(files, key=lambda item: item[0].st_mtime, reverse=True):
+            left -= stat.st_size
+            # The newest stays, however large it is.
+            if stat.st_mtime < oldest or (left < 0 and left + stat.st_size < MOST_BYTES):
+                with suppress(OSError):
+                    path.unlink()
+        with _as_os_error(), self._database:
+            self._database.execute("DELETE FROM changes WHERE time < ?", (oldest,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+def _columns(entry: Entry | None) -> tuple[str | None, bytes | None, bool | None]:
+    if entry is None:
+        return None, None, None
+    return entry.kind, os.fsencode(entry.digest), entry.executable
+
+
+def _record(row: Sequence[Any]) -> Record:
+    number, when, service, side, path, *columns, why = row
+    old, new = _entry(columns[:3]), _entry(columns[3:])
+    return Record(number, when, service, side, os.fsdecode(path), old, new, why)
+
+
+def _entry(columns: Sequence[Any]) -> Entry | None:
+    kind, digest, executable = columns
+    return Entry(kind, os.fsdecode(digest or b""), bool(executable)) if kind else None
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the journal cannot be stored: {error}") from error

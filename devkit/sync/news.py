@@ -1,0 +1,62 @@
+"""Step 5, sync: what it tells its user: news as they happen, and how it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from devkit.sync.reconcile import Change
+
+Kind = Literal["connected", "lost", "changed", "conflict", "problem", "halted", "resumed", "ended"]
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened; for a file: its path, on which side, and how long it took."""
+
+    kind: Kind
+    text: str
+    path: str = ""
+    side: str = ""
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, change: Change, shown: str, *, seconds: float | None) -> News:
+        """Tell a change that was carried out; `shown` is the path as its user knows it."""
+        where = "container" if change.side == "remote" else "workspace"
+        text = str(replace(change, path=shown))
+        return cls("changed", text, shown, where, seconds)
+
+    def __str__(self) -> str:
+        return self.text.encode(errors="replace").decode()
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a sync is; `changes` were carried out since it began.
+
+    `state` is connecting, syncing, watching, paused or halted; `reason` says why it halted or is
+    not connected. `pending` are large files on their way; `problems` say why a path is not in step.
+    `without_events`: why the workspace has to be looked at again and again.
+    """
+
+    state: str
+    mode: str
+    files: int
+    changes: int
+    reason: str
+    pending: tuple[str, ...]
+    conflicts: Mapping[str, str]
+    problems: Mapping[str, str]
+    without_events: str
+
+    def __str__(self) -> str:
+        lines = [f"{self.state} ({self.mode}), {self.files} files"]
+        lines += [self.reason] * bool(self.reason)
+        lines += [f"on its way  {path}" for path in self.pending]
+        lines += [f"conflict    {path}: {copy}" for path, copy in self.conflicts.items()]
+        lines += [f"not in step {path}: {why}" for path, why in self.problems.items()]
+        if self.without_events:
+            lines.append(f"The workspace is looked at every second: {self.without_events}.")
+        return "\n".join(lines).encode(errors="replace").decode()

@@ -1,0 +1,205 @@
+"""Step 5, sync: what a user can ask of it, whether a process keeps the service in step or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from devkit import background, in_step
+from devkit.errors import BadValue, EngineError, Unsupported
+from devkit.in_step import Once, Order
+from devkit.running import RunningService
+from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Moved
+from devkit.sync.control import Running, ended
+from devkit.sync.journal import Journal, Record
+from devkit.sync.reconcile import Mode, Plan
+from devkit.sync.workspace import Workspace
+
+_FLUSH_TIMEOUT_S = 600
+_OFF = "Nothing keeps workspace and container in step."
+
+
+class Syncing:
+    """The sync of one service.
+
+    Raises Unsupported where the service runs on the workspace's own files.
+    """
+
+    def __init__(self, order: Order, running: RunningService) -> None:
+        if running.engine.name == "process":
+            raise Unsupported(
+                "The service runs on the workspace's own files: there is nothing to keep in step."
+            )
+        self._order = order
+        self._running = running
+
+    # With the process that keeps it in step.
+
+    def start(self) -> Running:
+        """Join the process, or start it.
+
+        Raises:
+            Unsupported: no agent can run in the container.
+        """
+        found = self.find()
+        if found is not None:
+            _same_mode(found, self._order.mode)
+            return found
+        if not in_step.can_run_agent(self._running.engine, self._running.container):
+            in_step.refuse(self._running)
+        return background.started(self._order)
+
+    def find(self) -> Running | None:
+        """Find the process; None where none runs."""
+        order = self._order
+        return background.running(order.root, order.service, order.container_id)
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Ask the process to pause, resume, reset or flush; return how it is then.
+
+        Raises:
+            EngineError: none runs.
+        """
+        found = self.find()
+        if found is None:
+            raise EngineError(_OFF, hint="`devkit sync` or `devkit debug` starts it.")
+        with found:
+            return found.ask(what, timeout_s=_FLUSH_TIMEOUT_S)
+
+    def status(self) -> dict[str, Any]:
+        """Say how it is."""
+        found = self.find()
+        if found is None:
+            return {"state": "off", "text": _OFF}
+        with found:
+            return found.ask("status")
+
+    def follow(self) -> Iterator[dict[str, Any]]:
+        """Start or join it; yield how it is, and what happens until it ends."""
+        with self.start() as found:
+            status, news = found.ask("status"), found.follow()
+            yield {"event": "following", "text": status["text"], "path": "", "side": "", "ms": None}
+            yield from news
+
+    def in_step(self) -> int:
+        """Start or join it, and return how many files it changed until both sides are the same."""
+        was = self.find()
+        before = int(was.ask("status")["changes"]) if was is not None else 0
+        with was or self.start() as found:
+            return int(found.ask("flush", timeout_s=_FLUSH_TIMEOUT_S)["changes"]) - before
+
+    def stop(self) -> bool:
+        """End it when what was edited has arrived; whether one ran."""
+        return ended(self._order.root, self._order.service)
+
+    # Without it.
+
+    def once(self, *, dry_run: bool) -> Once:
+        """Bring both sides in step one time, or say what would be done.
+
+        Raises:
+            SyncHalted: it could lose files.
+        """
+        if dry_run:
+            return Once(self.diff(), {}, is_done=False)
+        if not in_step.can_run_agent(self._running.engine, self._running.container):
+            return in_step.by_archive(self._order, self._running)
+        found = self.find()
+        if found is None:
+            return in_step.once(self._order, self._running)
+        with found:
+            _same_mode(found, self._order.mode)
+            found.ask("flush", timeout_s=_FLUSH_TIMEOUT_S)
+        return Once(Plan(), {}, is_done=True)
+
+    def diff(self) -> Plan:
+        """Say what differs now; paths are as in the workspace."""
+        plan = in_step.previewed(self._order, self._running)
+        with Journal(self._order.root) as journal:
+            workspace, _ = in_step.side(self._order, self._running, journal)
+            return plan.shown(workspace.shown)
+
+    def log(self, *, most: int) -> list[Record]:
+        """Return what was changed, the newest first."""
+        with Journal(self._order.root) as journal:
+            workspace, _ = in_step.side(self._order, self._running, journal)
+            records = journal.records(most=most, service=self._order.service)
+            return [replace(record, path=workspace.shown(record.path)) for record in records]
+
+    def undo(self, number: int | None) -> Record:
+        """Give a path of the workspace the content back that it had before a change.
+
+        Raises:
+            BadValue: there is no such change, its content is gone, or the path has changed since.
+        """
+        with Journal(self._order.root) as journal:
+            record = _found(journal, self._order.service, number)
+            workspace, _ = in_step.side(self._order, self._running, journal)
+            try:
+                _restore(workspace, journal, record)
+            except Moved as moved:
+                raise BadValue(
+                    f"{workspace.shown(record.path)} has changed since.",
+                    hint=_kept_at(journal, record.old),
+                ) from moved
+            was = f"undo of {record.id}"
+            journal.write(record.service, [("local", record.path, record.new, record.old, was)])
+            return replace(record, path=workspace.shown(record.path))
+
+
+def _same_mode(found: Running, mode: Mode) -> None:
+    has = found.ask("status")["mode"]
+    if mode != has:
+        raise BadValue(
+            f"The service is kept in step already, by {has} and not by {mode}.",
+            hint="`devkit sync stop`, then this again.",
+        )
+
+
+def _found(journal: Journal, service: str, number: int | None) -> Record:
+    if number is None:
+        undoable = (r for r in journal.records(service=service) if not r.why.startswith("undo"))
+        record = next(undoable, None)
+    else:
+        record = journal.record(number)
+    if record is None:
+        what = "There is nothing to undo." if number is None else f"There is no change {number}."
+        raise BadValue(what, hint="`devkit sync log` lists what can be undone.")
+    return record
+
+
+def _restore(workspace: Workspace, journal: Journal, record: Record) -> None:
+    path, old, now = record.path, record.old, workspace.look(record.path)
+    if now != record.new:
+        raise Moved(now)
+    if old is None:
+        if now is not None:
+            workspace.delete(path, now)
+        return
+    for above in _parents(path):
+        workspace.make_folder(above)
+    if old.kind == FOLDER:
+        workspace.make_folder(path)
+    elif old.kind == LINK:
+        workspace.link(path, old.digest, now)
+    elif old.kind == FILE:
+        place = journal.place(old.digest)
+        if not place.exists():
+            raise BadValue(
+                f"What {path} had before is not kept any more.",
+                hint="`devkit sync log` lists other changes.",
+            )
+        workspace.write(path, place.read_bytes(), now, old.executable)
+
+
+def _parents(path: str) -> Iterator[str]:
+    names = path.split("/")
+    return ("/".join(names[:i]) for i in range(1, len(names)))
+
+
+def _kept_at(journal: Journal, old: Entry | None) -> str:
+    if old is None or old.kind != FILE or not journal.place(old.digest).exists():
+        return "Look at it, and change it by hand."
+    return f"Its old content is {Path(journal.place(old.digest))}"

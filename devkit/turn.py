@@ -1,0 +1,47 @@
+"""Step 2, run: one devkit at a time starts the service of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from devkit.errors import NameInUse
+from devkit.own_folder import own_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows: the second one learns it from the engine, at the very end
+    fcntl = None  # type: ignore[assignment]
+
+_FILE = "starting"
+
+
+@contextmanager
+def taken(root: Path, service: str) -> Iterator[None]:
+    """Keep others from starting a service of this workspace meanwhile.
+
+    Raises:
+        NameInUse: another devkit is at it.
+    """
+    file = None
+    with suppress(OSError):  # a workspace that cannot be written to has no lock
+        file = (own_folder(root) / _FILE).open("a")
+    if file is None or fcntl is None:
+        yield
+        return
+    # The system lets go of the lock with the process, however that ends.
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise in_use(service) from error
+        yield
+
+
+def in_use(service: str) -> NameInUse:
+    """Say that another one is at it."""
+    return NameInUse(
+        f"Another devkit starts the service {service} just now.",
+        hint="Wait until it is through: `devkit debug` then uses the container that it made.",
+    )

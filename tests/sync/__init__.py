@@ -1,0 +1,1 @@
+"""Sync with real processes, without an engine."""

@@ -1,0 +1,244 @@
+"""Two real trees, the real loop, and a real agent over a pipe that can be cut anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from devkit.engine import Engine, InputEnded
+from devkit.engines.pipe_stream import PipeStream
+from devkit.errors import EngineError, SyncHalted
+from devkit.sync.agent.places import FLEETING
+from devkit.sync.agent.side import Entry
+from devkit.sync.ancestor import Ancestor
+from devkit.sync.ignore import Ignore
+from devkit.sync.journal import Journal
+from devkit.sync.loop import Loop
+from devkit.sync.news import News
+from devkit.sync.reconcile import Mode
+from devkit.sync.remote import Remote
+from devkit.sync.watch import watched
+from devkit.sync.workspace import Workspace
+
+_NEVER = 1 << 62
+
+
+class CutStream:
+    """A stream that breaks once so many bytes went through, to the byte."""
+
+    def __init__(self, stream: PipeStream, *, in_bytes: int, out_bytes: int) -> None:
+        self._stream = stream
+        self._left_in, self._left_out = in_bytes, out_bytes
+        self.is_cut = False
+
+    def cut_after(self, *, in_bytes: int = _NEVER, out_bytes: int = _NEVER) -> None:
+        """From now on, let so many bytes more into the container, or out of it."""
+        self._left_in, self._left_out = in_bytes, out_bytes
+
+    def read(self, size: int = 65536) -> bytes:
+        if self.is_cut:
+            return b""
+        data = self._stream.read(size)
+        kept = data[: self._left_out]
+        self._left_out -= len(kept)
+        if len(kept) < len(data):
+            self._cut()
+        return kept
+
+    def write(self, data: bytes) -> None:
+        kept = data[: self._left_in]
+        self._left_in -= len(kept)
+        self._stream.write(kept)
+        if len(kept) < len(data):
+            self._cut()
+            raise InputEnded("The stream was cut.")
+
+    def _cut(self) -> None:
+        self.is_cut = True
+        with suppress(OSError):  # it is being closed
+            self._stream.close_stdin()
+
+    def kill(self) -> None:
+        """Kill the agent."""
+        process = self._stream._process
+        assert process is not None
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class PipeEngine:
+    """Runs what is to run in a container as a process here."""
+
+    def __init__(self) -> None:
+        self.streams: list[CutStream] = []
+        self.in_bytes = self.out_bytes = _NEVER
+
+    def exec(self, _container: str, command: list[str], **_: object) -> CutStream:
+        stream = PipeStream(command, env=dict(os.environ))
+        self.streams.append(CutStream(stream, in_bytes=self.in_bytes, out_bytes=self.out_bytes))
+        self.in_bytes = self.out_bytes = _NEVER
+        return self.streams[-1]
+
+
+class _Forgetful(Ancestor):
+    """What is agreed is not stored any more, as if the process had been killed."""
+
+    is_dead = False
+
+    def agree(self, agreed: Mapping[str, Entry | None]) -> None:
+        if not self.is_dead:
+            super().agree(agreed)
+
+    def keep_digests(self, side: str, known: Mapping[str, Any]) -> None:
+        if not self.is_dead:
+            super().keep_digests(side, known)
+
+
+class Pair:
+    """A workspace and a container's folder below `base`, in step while it runs."""
+
+    def __init__(self, base: Path, *, events: bool = True, mode: Mode = "two-way") -> None:
+        self.local, self.remote = base / "local", base / "remote"
+        self.local.mkdir()
+        self.remote.mkdir()
+        self.engine = PipeEngine()
+        self.container = "c" * 16
+        self.news: list[News] = []
+        self._events, self._mode = events, mode
+        self._thread: threading.Thread | None = None
+        self.ended: BaseException | None = None
+        self.start()
+
+    @property
+    def trash(self) -> Path:
+        return self.local / ".devkit" / "trash" / "contents"
+
+    def start(self) -> None:
+        """Begin with what is stored; where the stream breaks at once, `flush` says it."""
+        self._ready = threading.Event()
+        self.ended = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(60)
+
+    def _run(self) -> None:
+        try:
+            self._keep_in_step()
+        except (EngineError, OSError) as error:
+            self.ended = error
+        finally:
+            self._ready.set()
+
+    def _keep_in_step(self) -> None:
+        ignore = Ignore(self.local)
+        with Journal(self.local) as journal, _Forgetful.of(self.local, self.container) as ancestor:
+            self.ancestor = ancestor
+            workspace = Workspace(self.local, placed={}, ignore=ignore, journal=journal)
+            self.loop = Loop(
+                workspace,
+                service="s",
+                ancestor=ancestor,
+                journal=journal,
+                ignore=ignore,
+                mode=self._mode,
+                show=self._show,
+            )
+            try:
+                self._run_loop(workspace)
+            finally:
+                self.loop.close()
+
+    def _run_loop(self, workspace: Workspace) -> None:
+        if not self._events:
+            self.loop.run(self._connect, without_events="it is a test")
+            return
+        with watched(workspace.watched_folders(), self.loop.hint) as why:
+            self.loop.run(self._connect, without_events=why)
+
+    def _connect(self, told: Any, lost: Any) -> Remote:
+        engine = cast(Engine, self.engine)
+        return Remote(engine, "c", PurePosixPath(self.remote), told=told, lost=lost)
+
+    def _show(self, news: News) -> None:
+        self.news.append(news)
+        if news.kind == "connected":
+            self._ready.set()
+
+    def stop(self) -> None:
+        """End in good order."""
+        self.loop.stop()
+        self._join()
+
+    def kill(self) -> None:
+        """End without a word written down any more."""
+        self.ancestor.is_dead = True
+        self.engine.streams[-1]._cut()
+        self.stop()
+
+    def _join(self) -> None:
+        assert self._thread is not None
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the loop does not end"
+
+    def flush(self) -> int:
+        """Bring both in step, however often that needs a new stream; how many changes it took."""
+        for _ in range(30):
+            before = len(self.news)
+            try:
+                assert self.ended is None
+                self.loop.flush(30)
+            except SyncHalted:
+                self.loop.resume()
+            except (EngineError, AssertionError):
+                self._join()
+                self.start()
+            else:
+                return sum(n.kind == "changed" for n in self.news[before:])
+        raise AssertionError(f"never in step: {self.loop.status()}\n{self.news[-20:]}")
+
+    def recreate(self, older: Path) -> None:
+        """Another container, with an older copy of the tree."""
+        self.stop()
+        shutil.rmtree(self.remote)
+        shutil.copytree(older, self.remote, symlinks=True)
+        self.container = f"{int(hashlib.sha256(self.container.encode()).hexdigest()[:15], 16):016d}"
+        self.start()
+
+    def contents(self) -> set[str]:
+        """The digests of all that is in a tree or in the trash."""
+        kept = {path.name for path in self.trash.iterdir()} if self.trash.exists() else set()
+        trees = (tree(self.local), tree(self.remote))
+        return kept | {value[1] for found in trees for value in found.values() if value[0] == "f"}
+
+
+def tree(root: Path) -> dict[str, tuple[str, str, bool]]:
+    """What is below a folder: kind, digest or target, run bit."""
+    return {os.path.relpath(path, root): _thing(path) for path in _walk(str(root))}
+
+
+def _walk(root: str) -> Iterator[str]:
+    for top, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not FLEETING.fullmatch(name)]
+        for name in [*folders, *names]:
+            if not FLEETING.fullmatch(name):
+                yield os.path.join(top, name)
+
+
+def _thing(path: str) -> tuple[str, str, bool]:
+    info = os.lstat(path)
+    if stat.S_ISDIR(info.st_mode):
+        return ("d", "", False)
+    if stat.S_ISLNK(info.st_mode):
+        return ("l", os.readlink(path), False)
+    return ("f", hashlib.sha256(Path(path).read_bytes()).hexdigest(), bool(info.st_mode & 0o100))
