@@ -112,9 +112,8 @@ def _connected(order: Order) -> Engine:
 class _Keeper:
     """Runs the loop again and again, as long as there is a container."""
 
-    def __init__(self, order: Order, controls: control.Control) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._control = controls
         self._engine = _connected(order)
         container = self._engine.container(order.container_id)
         if container is None:
@@ -122,8 +121,9 @@ class _Keeper:
         self._service = RunningService(self._engine, container)
         self._connect = connecting(self._engine, container.id)
 
-    def run(self) -> None:
+    def run(self, controls: control.Control) -> None:
         """Keep both in step until told to stop, or until the container is gone."""
+        self._control = controls
         with opened(self._order, self._service, self._show) as (loop, workspace):
             self._control.answer_for(loop)
             with watched(workspace.watched_folders(), loop.hint) as without_events:
@@ -174,13 +174,14 @@ def main() -> None:
         if not is_mine:
             log.info("Another process does so already.")
             return
-        with control.Control(order.root, order.service, order.container_id) as controls:
-            signal.signal(signal.SIGTERM, lambda *_: controls.stop())
-            try:
-                _Keeper(order, controls).run()
-            except (EngineError, OSError) as error:
-                log.error("%s", error)
-                sys.exit(1)
+        try:
+            keeper = _Keeper(order)
+            with control.Control(order.root, order.service, order.container_id) as controls:
+                signal.signal(signal.SIGTERM, lambda *_: controls.stop())
+                keeper.run(controls)
+        except (EngineError, OSError) as error:
+            log.error("%s", error)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest.register_assert_rewrite("tests.engine_contract")
+
 # Whatever this machine has that can run Python: pulled, bootstrapped, or made by hand.
 _BASES = ("python:3.13-slim", "devkit-base:3.13", "scratch-trixie:1")
 

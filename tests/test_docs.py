@@ -61,6 +61,8 @@ def parsed(line: str) -> click.Context:
         if not isinstance(command, click.Group):
             return context
         rest = [*context._protected_args, *context.args]
+        if not rest and command.invoke_without_command:
+            return context
         name, found, words = command.resolve_command(context, rest)
         assert found is not None, line
         command = found

@@ -79,8 +79,9 @@ def debug(
 
     From then on workspace and container are kept in step, both ways; `devkit sync` says more.
     Ctrl-C asks whether to stop the service. A container that runs is kept when only source files
-    changed. Options stick until others are given or `devkit delete`, so that F5 and `devkit debug` find the service as
-    it was started; but --bind, --allow-remote-debug and --no-debug have to be said each time.
+    changed. Options stick until others are given or `devkit delete`, so that F5 and `devkit debug`
+    find the service as it was started; but --bind, --allow-remote-debug and --no-debug have to be
+    said each time.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session:

@@ -109,7 +109,14 @@ def stop(app: App) -> None:
 
 
 @sync.command("log", examples=["devkit sync log -n 50"])
-@click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "-n",
+    "most",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many at most.",
+)
 @click.pass_obj
 def log(app: App, *, most: int) -> None:
     """List what was changed on which side, the newest first."""

@@ -39,17 +39,12 @@ class Ancestor:
         self._path = path
         with _as_os_error():
             try:
-                self._database = _opened(path)
+                self._database, self.entries = _opened(path)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise  # locked, or the disk is full: the file is sound
                 path.unlink(missing_ok=True)
-                self._database = _opened(path)
-            rows = self._database.execute("SELECT path, kind, digest, executable FROM entries")
-            self.entries = {
-                os.fsdecode(path): Entry(kind, os.fsdecode(digest), bool(executable))
-                for path, kind, digest, executable in rows
-            }
+                self._database, self.entries = _opened(path)
 
     @staticmethod
     def path(root: Path, container_id: str) -> Path:
@@ -120,7 +115,7 @@ class Ancestor:
         self._database.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
     database = sqlite3.connect(path, timeout=10)
     try:
         # Safe when a process is killed; after a loss of power it may be broken, and is begun anew.
@@ -131,10 +126,15 @@ def _opened(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"version {version}")
         database.executescript(_TABLES)
         database.execute(f"PRAGMA user_version = {_VERSION}")
+        rows = database.execute("SELECT path, kind, digest, executable FROM entries")
+        entries = {
+            os.fsdecode(path): Entry(kind, os.fsdecode(digest), bool(executable))
+            for path, kind, digest, executable in rows
+        }
     except sqlite3.Error:
         database.close()
         raise
-    return database
+    return database, entries
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -216,8 +217,9 @@ class Running:
                 yield json.loads(self._connection.recv_bytes())
 
     def close(self) -> None:
-        """Let go; one that follows ends."""
-        self._connection.close()
+        """Let go; a thread that follows meanwhile comes to its end."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as shared:
+            shared.shutdown(socket.SHUT_RDWR)
 
 
 def ended(root: Path, service: str) -> bool:

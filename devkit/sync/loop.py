@@ -84,6 +84,8 @@ class Loop:
         self._queue = queue.SimpleQueue[Callable[[], None]]()
         self._local = Watched(workspace, {})
         self._there: dict[str, Entry] = {}
+        # What is in the container and ignored here.
+        self._hidden: dict[str, Entry] = {}
         self._unknown: dict[SideName, dict[str, str]] = {"local": {}, "remote": {}}
         self._dirty: set[str] | None = None
         self._contents: dict[str, bytes] = {}
@@ -105,6 +107,7 @@ class Loop:
         self._began = 0.0
         self._moves: Counter[str] = Counter()
         self._changes = 0
+        self._has_moved_there = False
         self._stream = object()
         self._orders: dict[str, int] = {}
         self._newest = 0
@@ -316,12 +319,20 @@ class Loop:
     def _hinted(self, path: Path, is_finished: bool) -> None:
         now = time.monotonic()
         for inside in self._workspace.paths(path):
-            if self._ignore.is_rules(inside):
-                self._ignore.refresh()
-                self._next_rescan = now
+            self._was_rules(inside)
             # What it is now is not known here; for what was ignored as a file, the scan asks.
             if not self._workspace.ignores(inside, is_folder=False):
                 self._local.hint(inside, now, finished=is_finished)
+
+    def _was_rules(self, path: str) -> None:
+        """Where a file of rules changed, ask anew what is ignored."""
+        if not self._ignore.is_rules(path):
+            return
+        self._ignore.refresh()
+        self._next_rescan = time.monotonic()
+        hidden, self._hidden = self._hidden, {}
+        for inner, entry in hidden.items():
+            self._noted_there(inner, entry, self._newest)
 
     def _told(self, stream: object, told: Told) -> None:
         self._queue.put(partial(self._take, stream, told))
@@ -346,17 +357,26 @@ class Loop:
             self._mark(*(unknown.keys() - news.unknown.keys()))
             unknown.clear()
         for path, entry in news.entries.items():
-            if side == "remote":
-                is_folder = entry is not None and entry.kind == FOLDER
-                if self._workspace.ignores(path, is_folder=is_folder):
-                    continue
-                self._there_is(path, entry, order)
+            if side == "remote" and not self._noted_there(path, entry, order):
+                continue
+            if side == "local":
+                self._was_rules(path)
             unknown.pop(path, None)
             self._problems.pop(path, None)
             self._mark(path)
         unknown.update(news.unknown)
         if side == "remote" and "" in unknown:
             self._halt(f"The container's folder cannot be read: {unknown['']}.")
+
+    def _noted_there(self, path: str, entry: Entry | None, order: int) -> bool:
+        """Note what the container told, or, where it is ignored, keep it in mind only."""
+        is_folder = entry is not None and entry.kind == FOLDER
+        is_ignored = self._workspace.ignores(path, is_folder=is_folder)
+        _set(self._hidden, path, entry if is_ignored else None)
+        if not is_ignored:
+            self._there_is(path, entry, order)
+            self._mark(path)
+        return not is_ignored
 
     # What is done.
 
@@ -380,14 +400,11 @@ class Loop:
             except OSError as error:
                 raise EngineError(f"The container's folder cannot be read: {error}.") from error
         self._workspace.sweep(older_s=_ABANDONED_S)
-        ignores = self._workspace.ignores
-        self._there = {
-            path: entry
-            for path, entry in there.entries.items()
-            if not ignores(path, is_folder=entry.kind == FOLDER)
-        }
+        self._there, self._hidden, self._newest = {}, {}, 0
         self._orders.clear()
-        self._newest = 0
+        for path, entry in there.entries.items():
+            is_ignored = self._workspace.ignores(path, is_folder=entry.kind == FOLDER)
+            (self._hidden if is_ignored else self._there)[path] = entry
         self._unknown["remote"] = there.unknown
         if here is not None:
             self._local = Watched(self._workspace, here.entries)
@@ -482,6 +499,7 @@ class Loop:
             other = self._local.told
         else:
             self._local.applied(path, result)
+            self._was_rules(path)
             other = self._there
         # Not so where both get something new, and this is the first of them.
         if other.get(path) == new:
@@ -582,10 +600,11 @@ class Loop:
 
     def _set_aside(self, path: str, copy: str) -> None:
         assert self._remote is not None
-        self._remote.request("rename", path=path, to=copy).result()
-        below = [p for p in self._there if p == path or p.startswith(f"{path}/")]
-        for inner in below:
-            self._there[copy + inner[len(path) :]] = self._there.pop(inner)
+        answer = self._remote.request("rename", path=path, to=copy).result()
+        # What is in the copy by now, the agent tells.
+        self._has_moved_there = True
+        for inner in [p for p in self._there if p == path or p.startswith(f"{path}/")]:
+            self._there_is(inner, None, answer.order)
         known = [p for p in self._ancestor.entries if p == path or p.startswith(f"{path}/")]
         self._ancestor.forget(known)
         self._dirty = None
@@ -635,21 +654,31 @@ class Loop:
         deadline = time.monotonic() + (timeout_s or float("inf"))
         if self._remote is None:
             raise self._lost or EngineError("The container is not connected.")
-        answer = self._remote.request("flush")
+        self._has_moved_there = True
+        while self._has_moved_there:
+            self._has_moved_there = False
+            self._drained(self._remote, deadline)
+
+    def _drained(self, remote: Remote, deadline: float) -> None:
+        answer = remote.request("flush")
         answer.add_done_callback(lambda _: self._queue.put(lambda: None))
         self._next_rescan = time.monotonic()
         is_looked_at = False
-        while not is_looked_at or self._dirty or self._dirty is None or self._is_busy(answer):
+        while True:
             if self._is_halted() or time.monotonic() > deadline:
                 why = self._halted or ("It is paused." if self._is_paused else "It takes too long.")
                 raise SyncHalted(f"Workspace and container are not in step. {why}", hint=HINT)
+            if is_looked_at and not self._is_busy(answer):
+                break
             self._turn()
             is_looked_at = True
         answer.result()
 
     def _is_busy(self, answer: Future[Any]) -> bool:
-        has_more = self._local.due() is not None or not self._queue.empty()
-        return bool(self._transfers) or has_more or not answer.done()
+        # The answer first: what was told before it is in the queue by then.
+        if not answer.done() or self._dirty != set() or self._transfers:
+            return True
+        return self._local.due() is not None or not self._queue.empty()
 
     def _call(self, action: Callable[..., None], *arguments: Any) -> None:
         """Run an action in the loop's thread, and wait for its end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,9 +28,10 @@ class Workspace:
         self.folder = folder
         self.options = ["--base", base, "--tag", TAG, "--port", "auto", "--debug-port", "auto"]
 
-    def devkit(self, *words: str) -> dict[str, Any]:
+    def devkit(self, *words: str, sync: bool = False) -> dict[str, Any]:
         done = subprocess.run(
             [DEVKIT, *words, "--json"],
+            env={**os.environ, "DEVKIT_DEBUG_NO_SYNC": "0" if sync else "1"},
             capture_output=True,
             encoding="utf-8",
             cwd=self.folder,
@@ -48,25 +48,10 @@ class Workspace:
         command = [str(DEVKIT), "exec", "--", *words]
         subprocess.run(command, cwd=self.folder, timeout=TIMEOUT_S, check=True)
 
-    def reload_after(self, text: str) -> None:
-        """Save helper.py until what follows the workspace has brought it into the container."""
-        wait = f'until grep -q "$0" {NAME}/helper.py; do sleep 0.1; done'
-        command = [str(DEVKIT), "exec", "--", "sh", "-c", wait, text.strip()]
-        with subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL) as waiting:
-            for _ in range(100):
-                (self.folder / "helper.py").write_text(text)
-                try:
-                    assert waiting.wait(1) == 0
-                except subprocess.TimeoutExpired:
-                    continue
-                return
-            waiting.kill()
-        raise AssertionError("nothing was pushed")
-
     def trashed(self) -> dict[str, str]:
         """All that is in the trash, by its path in the workspace; empties it."""
         trash, found = self.folder / ".devkit" / "trash", dict[str, str]()
-        for file in sorted(trash.rglob("*")):
+        for file in sorted(trash.glob("*-*/**/*")):
             if file.is_file() and file.name != "README-devkit.txt":
                 found["/".join(file.relative_to(trash).parts[1:])] = file.read_text()
         subprocess.run(["rm", "-r", "-f", trash], check=True)
@@ -110,18 +95,15 @@ def test_debug_keeps_what_was_edited_inside_before_it_overwrites_it(service: Wor
     service.inside("grep", "-q", "edited", f"{NAME}/score.py")
 
 
-def test_what_was_pushed_while_one_followed_is_no_edit_of_the_container(
-    service: Workspace,
-) -> None:
-    following = subprocess.Popen(
-        [DEVKIT, "debug"], cwd=service.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        service.reload_after('WORD = "pushed"\n')
-    finally:
-        following.send_signal(signal.SIGINT)
-        following.communicate(timeout=30)
-    (service.folder / "helper.py").write_text('WORD = "third"\n')
+def test_what_the_sync_brought_in_and_out_is_no_edit_of_the_container(service: Workspace) -> None:
+    helper = service.folder / "helper.py"
+    service.devkit("debug", "--detach", sync=True)
+    helper.write_text('WORD = "pushed"\n')
+    service.devkit("sync", "flush")
+    service.inside("sed", "-i", "s/pushed/pulled/", f"{NAME}/helper.py")
+    service.devkit("sync", "flush")
+    assert helper.read_text() == 'WORD = "pulled"\n'
+    helper.write_text('WORD = "third"\n')
     service.devkit("run")
     assert service.trashed() == {}
 

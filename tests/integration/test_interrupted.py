@@ -110,7 +110,7 @@ def assert_nothing_is_left(workspace: Path) -> None:
     assert docker("ps", "-aq", "--filter", f"name={SERVICE}") == ""
     assert docker("network", "ls", "-q", "--filter", f"name={SERVICE}") == ""
     files = {file.name for kind in (".vscode", ".devkit") for file in workspace.glob(f"{kind}/*")}
-    assert files <= {"launch.json", "tasks.json", ".gitignore", "written.json", "starting"}
+    assert files <= {"launch.json", "tasks.json", ".gitignore", "sync", "trash", "starting"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import shutil
 import signal
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -115,6 +115,7 @@ class Pair:
         self.engine = PipeEngine()
         self.container = "c" * 16
         self.news: list[News] = []
+        self._heard = threading.Condition()
         self._events, self._mode = events, mode
         self._thread: threading.Thread | None = None
         self.ended: BaseException | None = None
@@ -171,7 +172,9 @@ class Pair:
         return Remote(engine, "c", PurePosixPath(self.remote), told=told, lost=lost)
 
     def _show(self, news: News) -> None:
-        self.news.append(news)
+        with self._heard:
+            self.news.append(news)
+            self._heard.notify_all()
         if news.kind == "connected":
             self._ready.set()
 
@@ -196,16 +199,28 @@ class Pair:
         for _ in range(30):
             before = len(self.news)
             try:
-                assert self.ended is None
-                self.loop.flush(30)
-            except SyncHalted:
+                self.loop.flush(20)
+            except SyncHalted as halted:
+                if "too long" in str(halted):
+                    raise AssertionError(f"{self.loop.status()}\n{self.news[-30:]}") from halted
                 self.loop.resume()
-            except (EngineError, AssertionError):
+            except EngineError:
                 self._join()
                 self.start()
             else:
                 return sum(n.kind == "changed" for n in self.news[before:])
         raise AssertionError(f"never in step: {self.loop.status()}\n{self.news[-20:]}")
+
+    def until(self, wanted: Callable[[News], bool], start: int = 0) -> News:
+        """Wait for news, from the one of that number on."""
+        with self._heard:
+            at = start
+            while True:
+                while at >= len(self.news):
+                    assert self._heard.wait(30), "no such news"
+                if wanted(self.news[at]):
+                    return self.news[at]
+                at += 1
 
     def recreate(self, older: Path) -> None:
         """Another container, with an older copy of the tree."""
@@ -224,21 +239,21 @@ class Pair:
 
 def tree(root: Path) -> dict[str, tuple[str, str, bool]]:
     """What is below a folder: kind, digest or target, run bit."""
-    return {os.path.relpath(path, root): _thing(path) for path in _walk(str(root))}
+    return {str(path.relative_to(root)): _thing(path) for path in _walk(root)}
 
 
-def _walk(root: str) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[Path]:
     for top, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not FLEETING.fullmatch(name)]
         for name in [*folders, *names]:
             if not FLEETING.fullmatch(name):
-                yield os.path.join(top, name)
+                yield Path(top, name)
 
 
-def _thing(path: str) -> tuple[str, str, bool]:
-    info = os.lstat(path)
+def _thing(path: Path) -> tuple[str, str, bool]:
+    info = path.lstat()
     if stat.S_ISDIR(info.st_mode):
         return ("d", "", False)
     if stat.S_ISLNK(info.st_mode):
-        return ("l", os.readlink(path), False)
-    return ("f", hashlib.sha256(Path(path).read_bytes()).hexdigest(), bool(info.st_mode & 0o100))
+        return ("l", str(path.readlink()), False)
+    return ("f", hashlib.sha256(path.read_bytes()).hexdigest(), bool(info.st_mode & 0o100))

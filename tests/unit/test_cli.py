@@ -56,7 +56,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def devkit(root: Path, engine: ServingEngine) -> Type:
+def devkit(root: Path, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch) -> Type:
+    # The fake engine runs no agent; tests/integration has the sync.
+    monkeypatch.setenv("DEVKIT_DEBUG_NO_SYNC", "1")
+
     def run(*words: str, stdin: str = "", env: dict[str, str] | None = None) -> Typed:
         result = CliRunner().invoke(cli, list(words), input=stdin, env=env)
         if result.exception and not isinstance(result.exception, SystemExit):
@@ -508,22 +511,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(root: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"{", b"")
 
 
-SAVED = "Saved files are brought in by `devkit debug` while it follows"
-
-
-@pytest.mark.parametrize("words", [("debug", "--detach"), ("run",), ("status",), ("reload",)])
-def test_where_nothing_follows_it_is_said_how_saved_files_get_in(
-    devkit: Type, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    devkit("debug", "--detach")
-    assert SAVED in devkit(*words).out
-    monkeypatch.setattr(type(engine), "name", "process")
-    assert SAVED not in devkit(*words).out
-
-
-@pytest.mark.usefixtures("interrupted")
-def test_where_debug_follows_nothing_more_is_to_be_done(devkit: Type) -> None:
-    assert SAVED not in devkit("debug").out
+def test_who_runs_a_service_is_told_what_keeps_it_in_step(devkit: Type) -> None:
+    assert "`devkit sync` keeps workspace and container in step" in devkit("run").out
+    assert "Nothing keeps workspace and container in step" in devkit("status").out
 
 
 @pytest.mark.parametrize("command", ["status", "invoke"])

@@ -16,6 +16,7 @@ from devkit.contract import APP_ROOT
 from devkit.edits import saved
 from devkit.engine import Container, FileChange, Placement, RunSpec, Tag
 from devkit.errors import SyncHalted
+from devkit.sync.agent.side import FILE, Entry
 from devkit.trash import Saved
 from tests.fake_engine import FakeEngine
 
@@ -172,7 +173,9 @@ def test_what_devkit_itself_wrote_is_no_edit_until_it_is_changed_inside(
 ) -> None:
     container, place = started(fake), PurePosixPath(IRIS, "score.py")
     fake.edit("iris", str(place), b"pushed\n")
-    written.remember(root, container.id, {place: hashlib.sha256(b"pushed\n").hexdigest()})
+    written.remember(
+        root, container.id, {place: Entry(FILE, hashlib.sha256(b"pushed\n").hexdigest())}
+    )
     assert found(fake, root) is None
     fake.edit("iris", f"{IRIS}/score.py", b"inside\n")
     made = found(fake, root)

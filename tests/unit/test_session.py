@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -76,7 +75,8 @@ def opened(root: Path, said: list[str], engine: ServingEngine) -> Open:
 
 
 def debugged(session: Session, **given: Any) -> Debugging:
-    return session.debug(BuildOptions(), StartOptions(), **given)
+    # The fake engine runs no agent; tests/integration has the sync.
+    return session.debug(BuildOptions(), StartOptions(), **{"sync": False, **given})
 
 
 def runs(engine: ServingEngine) -> list[str]:
@@ -688,13 +688,6 @@ def test_a_dry_run_decides_and_does_nothing(
     assert engine.calls == []
 
 
-@pytest.fixture
-def unpushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Follow the log alone."""
-    monkeypatch.setattr(Session, "_pushing", lambda *_: nullcontext())
-
-
-@pytest.mark.usefixtures("unpushed")
 def test_following_ends_with_how_the_container_died(opened: Open, engine: ServingEngine) -> None:
     debugged(opened())
     engine.end("iris-demo", 137, oom_killed=True, log=b"last words\n")
@@ -704,7 +697,6 @@ def test_following_ends_with_how_the_container_died(opened: Open, engine: Servin
     assert shown == ["last words\n"]
 
 
-@pytest.mark.usefixtures("unpushed")
 def test_following_goes_on_with_the_container_that_took_its_place(
     opened: Open, engine: ServingEngine, root: Path
 ) -> None:
@@ -726,7 +718,6 @@ def test_following_goes_on_with_the_container_that_took_its_place(
     assert shown == ["first\n", "second\n"]
 
 
-@pytest.mark.usefixtures("unpushed")
 def test_following_ends_quietly_when_somebody_stops_the_service(
     opened: Open, engine: ServingEngine, said: list[str]
 ) -> None:

@@ -25,7 +25,7 @@ def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(
 ) -> None:
     stream = b"".join(frame(message, content) for message, content in sent)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=10).map(sorted))
-    frames, got = Frames(), []
+    frames, got = Frames(), list[tuple[dict[str, Any], bytes]]()
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         got += frames.add(stream[start:end])
     assert [({k: v for k, v in m.items() if k != "size"}, c) for m, c in got] == sent

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devkit.sync.reconcile import Conflict, Mode, Plan, reconcile
 from devkit.sync.agent.side import FILE, FOLDER, LINK, OTHER, Entry
+from devkit.sync.reconcile import Conflict, Mode, Plan, reconcile
 
 A, B, RUNS = Entry(FILE, "a"), Entry(FILE, "b"), Entry(FILE, "a", True)
 D, L = Entry(FOLDER), Entry(LINK, "a")

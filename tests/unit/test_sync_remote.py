@@ -1,8 +1,9 @@
-"""The container's side, with an agent that lies: nothing of it is believed, nobody waits for ever."""
+"""The container's side, with an agent that lies: it is not believed, and nobody waits for ever."""
 
 from __future__ import annotations
 
 import queue
+import threading
 from pathlib import PurePosixPath
 from typing import Any, cast
 
@@ -177,8 +178,6 @@ def test_a_scan_that_is_not_whole_is_none(last: dict[str, Any]) -> None:
         both.liar.say(frame({"id": request["id"], "entries": {"a": [FILE, DIGEST, False]}}))
         both.liar.say(frame({"id": request["id"], **last}))
 
-    import threading
-
     threading.Thread(target=lie, daemon=True).start()
     with pytest.raises(EngineError):
         both.remote.scan()
@@ -260,8 +259,6 @@ def test_whatever_comes_everybody_gets_an_answer_in_the_end(said: list[bytes]) -
             both.liar.say(data)
     both.liar.say(b"")
     for future in waiting:
-        try:
-            assert isinstance(future.result(timeout=10), Answer)
-        except (EngineError, OSError, Moved) as error:
-            assert not isinstance(error, TimeoutError)
+        error = future.exception(timeout=10)
+        assert error is None or isinstance(error, EngineError | OSError | Moved)
     assert both.is_given_up()

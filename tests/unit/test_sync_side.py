@@ -50,7 +50,7 @@ def names(root: Path) -> set[str]:
 def at_the_last_moment(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], object]) -> None:
     """Run an edit between the look and the change, once."""
     real_exchange, real_rename = places.exchange, os.rename
-    done = []
+    done = list[bool]()
 
     def once() -> None:
         if not done:
@@ -117,13 +117,13 @@ def test_an_edit_of_the_last_moment_stays(
             (root / "a").write_text("new" if way == "same size" else "edited")
 
     at_the_last_moment(monkeypatch, edit)
+    acts: dict[str, Callable[[], object]] = {
+        "write": lambda: side.write("a", b"ours", seen, executable=False),
+        "link": lambda: side.link("a", "b", seen),
+        "delete": lambda: side.delete("a", seen),
+    }
     with pytest.raises(Moved):
-        if act == "write":
-            side.write("a", b"ours", seen, executable=False)
-        elif act == "link":
-            side.link("a", "b", seen)
-        else:
-            side.delete("a", seen)
+        acts[act]()
     wanted = {"in place": "edited", "by rename": "edit", "same size": "new", "appended": "oldedit"}
     assert (root / "a").read_text() == wanted[way]
     assert names(root) == {"a"}
@@ -167,11 +167,13 @@ def test_where_the_old_content_cannot_be_kept_nothing_is_changed(root: Path, way
 
     side = Full(str(root))
     (root / "a").write_text("old")
+    seen = file(side, "a")
+    acts: dict[str, Callable[[], object]] = {
+        "write": lambda: side.write("a", b"ours", seen, executable=False),
+        "delete": lambda: side.delete("a", seen),
+    }
     with pytest.raises(OSError, match="No space"):
-        if way == "write":
-            side.write("a", b"ours", file(side, "a"), executable=False)
-        else:
-            side.delete("a", file(side, "a"))
+        acts[way]()
     assert (root / "a").read_text() == "old"
     assert names(root) == {"a"}
 

@@ -137,7 +137,7 @@ def test_nothing_is_told_of_what_cannot_be_read(
     real = os.scandir
 
     def scandir(folder: int) -> object:
-        if os.readlink(f"/proc/self/fd/{folder}").endswith("/d"):
+        if Path(f"/proc/self/fd/{folder}").readlink().name == "d":
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
@@ -229,7 +229,7 @@ def test_a_digest_that_is_made_during_a_rescan_is_known_after_it(clocked: Clocke
     (clocked.root / "big").write_bytes(bytes(LARGE_BYTES + 1))
     clocked.after(1, "big")
     clocked.now = 1e12
-    for _ in range(LARGE_BYTES // SLICE_BYTES):
+    for _ in range(LARGE_BYTES // SLICE_BYTES - 1):
         assert clocked.after(1).entries == {}
     found = clocked.watched.rescan()
     assert (list(found.entries), found.unknown) == (["big"], {})

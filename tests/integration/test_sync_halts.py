@@ -1,0 +1,267 @@
+"""Where going on could lose files the sync halts; where a side refuses, the rest goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.syncing import HELPER, SCORE, Synced, synced
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def module(base_image: str) -> Iterator[Synced]:
+    with synced("halts", base_image) as made:
+        yield made
+
+
+@pytest.fixture
+def service(module: Synced) -> Synced:
+    module.cleared()
+    return module
+
+
+@pytest.fixture(scope="module")
+def small(base_image: str) -> Iterator[Synced]:
+    """A workspace on a file system that is soon full."""
+    mounted: list[Path] = []
+
+    def place(top: Path) -> Path:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "devkit-test", str(top)]
+        subprocess.run(mount, check=True)
+        mounted.append(top)
+        return top
+
+    try:
+        with synced("small", base_image, place=place) as made:
+            yield made
+    finally:
+        for top in mounted:
+            subprocess.run(["umount", "-l", top], check=True)
+            top.rmdir()
+
+
+def _filled(service: Synced, files: int) -> None:
+    for number in range(files):
+        service.write(f"data/{number}.txt", f"{number}\n")
+    service.in_step()
+
+
+def test_a_workspace_moved_away_halts_and_deletes_nothing(service: Synced) -> None:
+    _filled(service, 5)
+    away = service.folder.parent / "away"
+    with service.sync() as sync, service.news() as news:
+        service.folder.rename(away)
+        try:
+            while (told := next(news))["event"] != "halted":
+                assert told["event"] != "changed"
+            assert "The workspace is not there" in told["text"]
+            assert len(service.inside("ls data").split()) == 5
+        finally:
+            if service.folder.exists():
+                shutil.rmtree(service.folder)
+            away.rename(service.folder)
+        sync.ask("resume")
+    service.write("data/new.txt", "new\n")
+    assert len([path for path in service.in_step() if path.startswith("data/")]) == 6
+
+
+def test_an_emptied_workspace_halts_and_reset_brings_it_back(service: Synced) -> None:
+    _filled(service, 5)
+    before = service.there()
+    with service.news() as news:
+        for name in ("score.py", "helper.py"):
+            (service.folder / name).unlink()
+        shutil.rmtree(service.folder / "data")
+        while next(news)["event"] != "halted":
+            pass
+    assert service.halted() == "The workspace was emptied."
+    assert service.there() == before
+    done = service.devkit("sync", "flush")
+    assert done.returncode == 4
+    assert "devkit sync reset" in done.stderr
+    assert service.json("sync", "reset")["ok"]
+    assert service.in_step() == before
+
+
+def test_an_emptied_container_halts_and_reset_brings_it_back(service: Synced) -> None:
+    _filled(service, 5)
+    before = service.here()
+    service.inside("rm -r ./*")
+    assert service.halted() == "The container was emptied."
+    assert service.here() == before
+    service.ask("reset")
+    assert service.in_step() == before
+
+
+def test_the_containers_folder_removed_halts_and_deletes_nothing(service: Synced) -> None:
+    _filled(service, 5)
+    before = service.here()
+    service.inside(f"cd / && rm -r {service.root}")
+    assert service.halted() == f"The folder {service.name} of the container is gone."
+    assert service.here() == before
+    service.ask("reset")
+    assert service.in_step() == before
+
+
+def test_many_deletions_in_the_workspace_wait_for_a_word(service: Synced) -> None:
+    _filled(service, 100)
+    for number in range(40):
+        (service.folder / f"data/{number}.txt").unlink()
+    assert service.halted() == "40 of 102 files would be deleted in the container."
+    assert len(service.inside("ls data").split()) == 100
+    service.ask("resume")
+    service.in_step()
+    assert len(service.inside("ls data").split()) == 60
+
+
+def test_many_deletions_in_the_container_wait_for_a_word(service: Synced) -> None:
+    _filled(service, 100)
+    service.inside("rm data/?.txt data/[1234]?.txt")
+    assert service.halted() == "50 of 102 files would be deleted in the workspace."
+    assert len(list((service.folder / "data").iterdir())) == 100
+    service.ask("reset")
+    service.in_step()
+    assert len(service.inside("ls data").split()) == 100
+
+
+def test_few_deletions_of_many_files_go_through(service: Synced) -> None:
+    _filled(service, 100)
+    for number in range(30):
+        (service.folder / f"data/{number}.txt").unlink()
+    service.in_step()
+    service.inside("rm data/3?.txt")
+    assert len([path for path in service.in_step() if path.endswith(".txt")]) == 60
+
+
+def test_a_folder_that_cannot_be_read_in_the_container_is_left_alone(service: Synced) -> None:
+    _filled(service, 3)
+    service.inside("chmod 000 data")
+    try:
+        service.write("score.py", "# goes on\n")
+        status = service.flush()
+        assert status["state"] == "watching"
+        assert list(status["problems"].values()) == ["Permission denied"]
+        assert service.read_inside("score.py") == "# goes on\n"
+        service.write("data/0.txt", "edited\n")
+        service.write("data/new.txt", "new\n")
+        service.flush()
+        assert len(list((service.folder / "data").iterdir())) == 4
+    finally:
+        service.inside("chmod 755 data")
+    service.in_step()
+    assert service.read_inside("data/0.txt") == "edited\n"
+    assert service.flush()["problems"] == {}
+
+
+def test_what_belongs_to_another_user_is_left_alone_and_named(service: Synced) -> None:
+    service.inside("mkdir owned; echo x > owned/x.txt; chown -R root:root owned", user="root")
+    try:
+        service.in_step()
+        service.write("owned/x.txt", "edited\n")
+        service.write("owned/new.txt", "new\n")
+        problems = service.flush()["problems"]
+        assert problems == dict.fromkeys(["owned/x.txt", "owned/new.txt"], "Permission denied")
+        assert service.read_inside("owned/x.txt") == "x\n"
+        service.write("score.py", "# goes on\n")
+        service.flush()
+        assert service.read_inside("score.py") == "# goes on\n"
+    finally:
+        service.inside("chown -R devkit:devkit owned", user="root")
+    service.ask("resume")
+    service.in_step()
+    assert service.read_inside("owned/x.txt") == "edited\n"
+
+
+def test_a_read_only_file_is_replaced_and_stays_read_only(service: Synced) -> None:
+    service.write("fixed.txt", "old\n")
+    service.in_step()
+    service.inside("chmod 444 fixed.txt")
+    service.write("fixed.txt", "new\n")
+    service.in_step()
+    assert service.inside("cat fixed.txt; stat -c %a fixed.txt") == b"new\n444\n"
+
+
+def test_a_full_disk_of_the_workspace_halts_and_loses_nothing(small: Synced) -> None:
+    small.inside("head -c 9000000 /dev/urandom > big.bin; echo '# there' > score.py")
+    assert small.halted() == "The disk of the workspace is full."
+    small.inside("ls -l big.bin")
+    assert not (small.folder / "big.bin").exists()
+    small.inside("rm big.bin")
+    small.ask("resume")
+    small.in_step()
+    assert (small.folder / "score.py").read_text() == "# there\n"
+
+
+def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: Synced) -> None:
+    for number in range(5):
+        service.write(f"deep/{number}/file.txt", "old\n")
+    service.in_step()
+    assert service.json("sync", "stop")["ok"]
+    limited = 'echo 3 > /proc/sys/user/max_inotify_watches; exec "$0" debug --detach --json'
+    devkit = shutil.which("devkit", path=str(Path(os.sys.executable).parent))  # type: ignore[attr-defined]
+    assert devkit is not None
+    started = ["unshare", "--user", "--map-root-user", "sh", "-c", limited, devkit]
+    subprocess.run(started, cwd=service.folder, check=True, capture_output=True)
+    try:
+        status = service.flush()
+        assert "inotify" in status["without_events"]
+        assert "looked at every second" in service.devkit("sync", "status").stdout
+        with service.news() as news:
+            service.write("deep/3/file.txt", "new\n")
+            while next(news)["path"] != "deep/3/file.txt":
+                pass
+        assert service.read_inside("deep/3/file.txt") == "new\n"
+    finally:
+        assert service.json("sync", "stop")["ok"]
+        service.debug()
+
+
+def test_a_container_without_python_is_pushed_to_and_pulled_from(service: Synced) -> None:
+    assert service.json("sync", "stop")["ok"]
+    names = "/opt/env/bin/python3 /usr/bin/python3"
+    service.inside(f"for name in {names}; do mv $name $name.away; done", user="root")
+    try:
+        done = service.json("sync")
+        assert done["error"]["code"] == "Unsupported"
+        assert "has no Python: it cannot be kept in step" in done["error"]["message"]
+        assert "--push" in done["error"]["hint"]
+        _goes_one_way(service)
+    finally:
+        service.inside(f"for name in {names}; do mv $name.away $name; done", user="root")
+        service.debug()
+
+
+def test_a_stopped_container_is_pushed_to_and_pulled_from(service: Synced) -> None:
+    assert service.json("stop")["ok"]
+    done = service.json("sync", "--once")
+    assert done["error"]["code"] == "Unsupported"
+    assert "does not run" in done["error"]["message"]
+    service.write("here.txt", "here\n")
+    assert service.json("sync", "--push")["failed"] == {}
+    copied = service.folder.parent / "copied"
+    source = f"{service.container}:{service.root}/here.txt"
+    subprocess.run(["docker", "cp", source, copied], check=True, capture_output=True)
+    assert copied.read_text() == "here\n"
+    service.debug()
+    assert "here.txt" in service.in_step()
+
+
+def _goes_one_way(service: Synced) -> None:
+    service.write("folder/here.txt", "here\n")
+    (service.folder / "link").symlink_to("score.py")
+    service.inside("echo there > there.txt; echo '# there' > helper.py")
+    assert service.json("sync", "--push")["failed"] == {}
+    assert service.inside("cat folder/here.txt; stat -c %U folder/here.txt") == b"here\ndevkit\n"
+    assert service.inside("readlink link") == b"score.py\n"
+    assert (service.folder / "helper.py").read_text() == HELPER
+    assert service.json("sync", "--pull")["failed"] == {}
+    assert (service.folder / "there.txt").read_text() == "there\n"
+    assert (service.folder / "helper.py").read_text() == "# there\n"
+    assert service.read_inside("score.py") == SCORE

@@ -1,0 +1,113 @@
+"""What was changed, and the old contents: kept within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from devkit.sync import journal as module
+from devkit.sync.agent.side import FILE, FOLDER, Entry
+from devkit.sync.journal import Journal
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_change_can_be_looked_up_with_its_old_content(tmp_path: Path) -> None:
+    old, new = Entry(FILE, digest(b"old"), True), Entry(FILE, digest(b"new"))
+    with Journal(tmp_path) as journal:
+        journal.keep(b"old")
+        journal.write(
+            "s", [("remote", "a\udcff\n", old, new, ""), ("local", "d", None, Entry(FOLDER), "x")]
+        )
+    with Journal(tmp_path) as again:
+        last, first = again.records()
+        assert (first.path, first.old, first.new, first.side) == ("a\udcff\n", old, new, "remote")
+        assert (last.why, last.old, last.new) == ("x", None, Entry(FOLDER))
+        assert again.place(old.digest).read_bytes() == b"old"
+        assert again.record(first.id) == first
+        assert again.record(99) is None
+        assert again.records(service="other") == []
+        assert again.records(most=1) == [last]
+        assert "changed" in str(first)
+        str(first).encode()
+
+
+def test_a_file_that_is_taken_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with Journal(tmp_path) as journal:
+        journal.take(folder, "a", digest(b"old"))
+        assert not (tmp_path / "a").exists()
+        assert journal.place(digest(b"old")).read_bytes() == b"old"
+        (tmp_path / "b").write_bytes(b"old")
+        journal.take(folder, "b", digest(b"old"))
+        assert not (tmp_path / "b").exists()
+    os.close(folder)
+
+
+def test_a_file_of_another_file_system_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path("/dev/shm") / f"devkit-test-{os.getpid()}"
+    other.write_bytes(b"old")
+    folder = os.open("/dev/shm", os.O_RDONLY)
+    try:
+        with Journal(tmp_path) as journal:
+            journal.take(folder, other.name, digest(b"old"))
+            assert journal.place(digest(b"old")).read_bytes() == b"old"
+            assert [path.name for path in (tmp_path / ".devkit/trash/contents").iterdir()] == [
+                digest(b"old")
+            ]
+        assert not other.exists()
+    finally:
+        other.unlink(missing_ok=True)
+        os.close(folder)
+
+
+def test_the_oldest_contents_go_first_and_the_newest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 25)
+    now = time.time()
+    with Journal(tmp_path) as journal:
+        for age, content in enumerate([b"3" * 10, b"2" * 10, b"1" * 10, b"0" * 10]):
+            journal.keep(content)
+            os.utime(journal.place(digest(content)), (now - 10 + age, now - 10 + age))
+        journal.prune(now=now)
+        kept = [c for c in (b"3", b"2", b"1", b"0") if journal.place(digest(c * 10)).exists()]
+        assert kept == [b"1", b"0"]
+        journal.keep(b"x" * 100)
+        journal.prune(now=now + 1)
+        assert journal.place(digest(b"x" * 100)).exists()
+
+
+def test_what_is_too_old_goes(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.keep(b"old")
+        journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
+        journal.prune(now=time.time() + module.MOST_AGE_S + 10)
+        assert not journal.place(digest(b"old")).exists()
+        assert journal.records() == []
+
+
+def test_it_prunes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 1)
+    with Journal(tmp_path) as journal:
+        for number in range(3):
+            journal.keep(b"content %d" % number)
+        rows = [("local", f"{n}", None, Entry(FOLDER), "") for n in range(200)]
+        journal.write("s", rows)  # type: ignore[arg-type]
+        assert len(list((tmp_path / ".devkit/trash/contents").iterdir())) == 1
+
+
+def test_a_link_in_place_of_the_trash_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".devkit").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="link"):
+        Journal(tmp_path)
