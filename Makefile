@@ -6,7 +6,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 # The Pythons whose base images the engine tests use.
 BASES := 3.13 3.11
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup engine base test-engines lint fmt type test-unit test-engine test-editor bench wheel clean
+.PHONY: help demo test setup engine base test-engines lint fmt type test-unit test-engine test-editor soak bench wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -52,6 +52,9 @@ test-engine: base test-engines ## the tests on a real engine
 test-editor: base ## F5 in a real VS Code in a real browser (a minute to install, three to run)
 	@scripts/editor
 	@$(PY) -m pytest tests/e2e
+
+soak: setup ## ten times the random edits of the sync's tests: an hour
+	@DEVKIT_SYNC_STEPS=200000 $(PYTEST) tests/sync/test_model.py tests/sync/test_model_rescans.py
 
 bench: base ## every figure, beside what one would do by hand
 	@$(PY) -m bench

@@ -48,6 +48,11 @@ class Once:
     failed: Mapping[str, str]
     is_done: bool
 
+    def shown(self, name: Callable[[str], str]) -> Once:
+        """Return it with other names for the paths."""
+        failed = {name(path): why for path, why in self.failed.items()}
+        return Once(self.plan.shown(name), failed, self.is_done)
+
     def __str__(self) -> str:
         lines = [str(self.plan)] if str(self.plan) else ["Nothing differs."]
         lines += [f"not done {path}: {why}" for path, why in self.failed.items()]

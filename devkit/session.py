@@ -18,7 +18,7 @@ from devkit import contract, reuse
 from devkit.config import Workspace
 from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
-from devkit.errors import ConfigError, EngineError, InitFailed, NoService, NotOurs
+from devkit.errors import ConfigError, EngineError, InitFailed, NoService, NotOurs, SyncHalted
 from devkit.package import environment, image
 from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Running
 from devkit.running import Address, RunningService, Status, found, placements
@@ -397,8 +397,8 @@ class Session:
         if self.engine.name == "process" or running.root != self.workspace.root:
             return
         try:
-            self._syncing(running).start().close()
-        except (EngineError, ConfigError) as error:
+            self._syncing(running).in_step()
+        except (EngineError, ConfigError, SyncHalted) as error:
             self.note(f"Workspace and container are not kept in step: {error}")
 
     @contextmanager

@@ -105,10 +105,10 @@ class Syncing:
         if dry_run:
             return Once(self.diff(), {}, is_done=False)
         if not in_step.can_run_agent(self._running.engine, self._running.container):
-            return in_step.by_archive(self._order, self._running)
+            return self._shown(in_step.by_archive(self._order, self._running))
         found = self.find()
         if found is None:
-            return in_step.once(self._order, self._running)
+            return self._shown(in_step.once(self._order, self._running))
         with found:
             _same_mode(found, self._order.mode)
             found.ask("flush", timeout_s=_FLUSH_TIMEOUT_S)
@@ -117,9 +117,13 @@ class Syncing:
     def diff(self) -> Plan:
         """Say what differs now; paths are as in the workspace."""
         plan = in_step.previewed(self._order, self._running)
+        return self._shown(Once(plan, {}, is_done=False)).plan
+
+    def _shown(self, done: Once) -> Once:
+        """Return it with the paths as they are in the workspace."""
         with Journal(self._order.root) as journal:
             workspace, _ = in_step.side(self._order, self._running, journal)
-            return plan.shown(workspace.shown)
+            return done.shown(workspace.shown)
 
     def log(self, *, most: int) -> list[Record]:
         """Return what was changed, the newest first."""

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import json5
 from timeline import NotSeen, Step, Timeline
 
 from devkit import service
@@ -24,6 +23,7 @@ from devkit.debug import proof
 from devkit.debug.dap import Session
 from devkit.engine import Placement
 from devkit.errors import DevkitError
+from devkit.launch import jsonc_tree
 
 DEVKIT = Path(sys.executable).with_name("devkit")
 TAG = "devkit-demo:1"
@@ -34,10 +34,11 @@ PATIENCE_S = 20
 class Running:
     """The service, as the object that `devkit debug --json` printed describes it."""
 
-    def __init__(self, workspace: Path, contract: dict[str, Any]) -> None:
+    def __init__(self, workspace: Path, contract: dict[str, Any], where: list[str]) -> None:
         self.script = workspace / "score.py"
         self.contract = contract
         self._workspace = workspace
+        self._where = where
         self._sample = (workspace / "sample.json").read_bytes()
         self._requests = ThreadPoolExecutor(thread_name_prefix="request")
 
@@ -71,10 +72,12 @@ class Running:
 
     def attached(self) -> Session:
         """A debug session, from the entry in launch.json that F5 takes."""
-        launch = json5.loads(Path(self.contract["launch_json"]).read_text("utf-8"))
+        launch = jsonc_tree.data(Path(self.contract["launch_json"]).read_text("utf-8"))
         entry = next(e for e in launch["configurations"] if e["type"] == "debugpy")
         debug = self.contract["debug"]
-        return Session.attach(debug["host"], debug["port"], proof.filled(entry, self._workspace))
+        entry = proof.filled(entry, self._workspace)
+        # Under the name "devkit" it would be a check, for which no next worker is made ready.
+        return Session.attach(debug["host"], debug["port"], entry, client="demo")
 
     def save(self, old: str, new: str) -> None:
         """Edit score.py as an editor does: read, change, write."""
@@ -82,6 +85,19 @@ class Running:
         if old not in text:
             raise NotSeen(f"{self.script.name} has no line {old!r} to edit")
         self.script.write_text(text.replace(old, new), "utf-8")
+
+    def inside(self, *command: str) -> None:
+        """Run a command on score.py in the container."""
+        remote = PurePosixPath(self.contract["mappings"][0]["remote"]) / self.script.name
+        self.devkit("exec", "--", *command, str(remote))
+
+    def devkit(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Type a command; NotSeen where it fails."""
+        command = [str(DEVKIT), *self._where, *words]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if done.returncode != 0:
+            raise NotSeen(f"`devkit {words[0]}` failed: {done.stderr}")
+        return done
 
     def line_of(self, code: str) -> int:
         """The number of the line that has this code."""
@@ -110,7 +126,7 @@ def debugging(folder: Path, engine: str, image: str | None, show: Timeline) -> I
     try:
         with show.step("packaged, running, mappings proved") as step:
             contract = _contract(child, step)
-        yield Running(folder, contract)
+        yield Running(folder, contract, where)
     except BaseException:
         _deleted(child, where)
         raise

@@ -46,6 +46,8 @@ def main() -> int:
                     _breakpoint(running, session, show)
                     _edits(running, session, show)
                     _moved_breakpoint(running, session, show)
+                    if engine != "process":  # there, both are the same files
+                        _edited_inside(running, show)
                     _broken_init(running, session, show)
                     _mended(running, session, show)
         show.done(
@@ -138,6 +140,20 @@ def _moved_breakpoint(running: Running, session: Session, show: Timeline) -> Non
         running.save(code, f"    # A line above: the breakpoint moves.\n{code}")
         running.loaded(generation + 1)
         _stop_and_look(running, session, step)
+
+
+def _edited_inside(running: Running, show: Timeline) -> None:
+    with show.step(
+        "edited inside the container: the workspace has it, the service runs it"
+    ) as step:
+        generation = running.status().generation
+        running.inside("sed", "-i", "s/A line above:/Edited inside:/")
+        running.loaded(generation + 1)
+        running.devkit("sync", "flush")
+        if "Edited inside:" not in running.script.read_text("utf-8"):
+            raise NotSeen("the edit made in the container did not come to the workspace")
+        last = running.devkit("sync", "log", "-n", "1").stdout.split()
+        step.saw(f"devkit sync log: {' '.join(last[3:])}")
 
 
 def _stop_and_look(running: Running, session: Session, step: Step) -> None:

@@ -135,6 +135,13 @@ class EngineContract:
         with executed(bench, container, "sh", "-c", 'echo "$FROM_IMAGE"') as stream:
             assert everything(stream) == b"yes\n"
 
+    def test_an_image_that_is_not_there_is_none_also_by_digest_and_by_id(
+        self, bench: Bench
+    ) -> None:
+        digest = f"sha256:{'0' * 64}"
+        for name in (f"{bench.prefix}-none:1", f"{bench.image.repository}@{digest}", digest):
+            assert bench.engine.image(name) is None
+
     def test_containers_are_listed_by_label_also_when_they_ended(self, bench: Bench) -> None:
         labels = {LABEL_SERVICE: bench.prefix}
         runs = bench.run(labels={**labels, "devkit.x": "1"})

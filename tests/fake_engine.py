@@ -123,7 +123,9 @@ class FakeEngine:
 
     def image(self, tag: str) -> Image | None:
         by_id = {image.id: image for image in self.images.values()}
-        return by_id.get(tag) or self.images.get(str(Tag.parse(tag)))
+        if tag in by_id or "@" in tag:  # by digest, which only a registry gives
+            return by_id.get(tag)
+        return self.images.get(str(Tag.parse(tag)))
 
     def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
         tar.read()

@@ -158,6 +158,10 @@ class Synced:
     def there(self) -> Tree:
         return _ours(self.inside(f"python3 -I -c {shlex.quote(LIST)}"))
 
+    def names(self) -> set[str]:
+        """All names in the workspace's folder."""
+        return {item.name for item in self.folder.iterdir()}
+
     def write(self, path: str, text: str | bytes) -> None:
         place = self.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +181,21 @@ class Synced:
             return said, stream.wait(), stream.stderr().decode()
         finally:
             stream.close()
+
+    def as_root(self, line: str) -> bytes:
+        """Run a line as a root that may do all in the container, unlike root by `exec`."""
+        pid = ["docker", "inspect", "--format", "{{.State.Pid}}", self.container]
+        found = subprocess.run(pid, check=True, capture_output=True, encoding="utf-8")
+        entered = ["nsenter", "--target", found.stdout.strip(), "--mount", "--pid", "sh", "-c"]
+        line = f"cd {shlex.quote(self.root)} && {line}"
+        return subprocess.run([*entered, line], check=True, capture_output=True).stdout
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Let both sides be changed before either hears of the other."""
+        self.ask("pause")
+        yield
+        self.ask("resume")
 
     def python(self, text: str, *, user: str | None = None) -> bytes:
         """Run Python in the container."""

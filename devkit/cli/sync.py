@@ -14,7 +14,7 @@ from devkit.errors import Interrupted
 from devkit.output import as_json_line
 
 if TYPE_CHECKING:
-    from devkit.sync.reconcile import Mode
+    from devkit.sync.reconcile import Mode, Plan
     from devkit.syncing import Syncing
 
 
@@ -49,7 +49,8 @@ def sync(ctx: click.Context, *, once: bool, direction: str | None, mode: str | N
     with _opened(app, direction or mode) as syncing:
         if once or direction or app.dry_run:
             done = syncing.once(dry_run=app.dry_run)
-            app.out.result(done, str(done))
+            said = {**_plan(done.plan), "failed": done.failed, "is_done": done.is_done}
+            app.out.result(said, str(done))
         else:
             _follow(app, syncing)
 
@@ -68,7 +69,7 @@ def diff(app: App) -> None:
     """Say what differs now: -> goes into the container, <- into the workspace."""
     with _opened(app) as syncing:
         plan = syncing.diff()
-    app.out.result(plan, str(plan) or "Nothing differs.")
+    app.out.result(_plan(plan), str(plan) or "Nothing differs.")
 
 
 @sync.command("pause", examples=["devkit sync pause"])
@@ -150,6 +151,11 @@ def _ask(app: App, what: str) -> None:
 def _show(app: App, found: dict[str, Any]) -> None:
     text = found.pop("text")
     app.out.result(found, text)
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    """What of a plan is for others: not each file that is the same on both sides."""
+    return {"changes": plan.changes, "conflicts": plan.conflicts, "left": plan.left}
 
 
 def _follow(app: App, syncing: Syncing) -> None:

@@ -8,6 +8,14 @@ from typing import Any
 
 import click
 
+# What Docker's official images and Debian have. Neither side can be asked: an engine takes any
+# "linux/WORD" until it pulls the base (20.10), and buildx lists only what can run here (0.13).
+_ARCHITECTURES = (
+    *("386", "amd64", "arm", "arm64", "loong64"),
+    *("mips64le", "ppc64le", "riscv64", "s390x"),
+)
+_OTHER_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+
 
 class Pair(click.ParamType[tuple[str, str]]):
     """Reads "NAME=value"; "NAME" alone takes the value that this shell has."""
@@ -30,10 +38,15 @@ class Platform(click.ParamType[str]):
     name = "OS/ARCH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that both parts are there."""
+        """Check that a Linux image can be for it, and say it in Docker's words."""
         if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", str(value)):
             self.fail(f'{value!r} is not a platform like "linux/arm64".', param, ctx)
-        return str(value)
+        system, architecture, *variant = str(value).split("/")
+        architecture = _OTHER_NAMES.get(architecture, architecture)
+        if system != "linux" or architecture not in _ARCHITECTURES:
+            known = ", ".join(f"linux/{name}" for name in _ARCHITECTURES)
+            self.fail(f"{value!r} is no platform that an image can be for: {known}.", param, ctx)
+        return "/".join([system, architecture, *variant])
 
 
 class PortNumber(click.ParamType[int | str]):

@@ -189,7 +189,7 @@ def _unnamed(value: str) -> str:
 def _reachable(value: str, origin: str, notes: list[str]) -> bool:
     """Whether a container can get there: neither a folder nor a port of this machine."""
     parts = urlsplit(_unnamed(value))
-    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+    local = _is_of_this_machine(parts.hostname)
     if parts.scheme in ("http", "https") and not local:
         return True
     what = "a port" if local else "a folder"
@@ -197,6 +197,10 @@ def _reachable(value: str, origin: str, notes: list[str]) -> bool:
         f"Index {public(_unnamed(value))} ({origin}) is not used: it is {what} of this machine."
     )
     return False
+
+
+def _is_of_this_machine(host: str | None) -> bool:
+    return host in ("localhost", "::1") or (host or "").startswith("127.")
 
 
 def _settings(
@@ -273,10 +277,12 @@ def _proxies(environ: Mapping[str, str], notes: list[str]) -> dict[str, str]:
         value = environ.get(name) or environ.get(name.upper())
         if not value:
             continue
-        local = urlsplit(value).hostname in ("localhost", "127.0.0.1", "::1")
-        if local and name != "no_proxy":
-            notes.append(f"{name} is a port of this machine; a build cannot reach it.")
-            continue
+        if name != "no_proxy":
+            # curl and pip take "host:port" for it; apt does not, and a password would be shown.
+            value = value if "://" in value else f"http://{value}"
+            if _is_of_this_machine(urlsplit(value).hostname):
+                notes.append(f"{name} is a port of this machine; a build cannot reach it.")
+                continue
         # Some programs read only one of the two spellings.
         proxies |= {name: value, name.upper(): value}
         notes.append(f"{name}: {value if name == 'no_proxy' else public(value)}.")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 
-from devkit.sync.agent.side import FILE, FOLDER, LINK, SLICE_BYTES, Entry, Moved, Side
+from devkit.sync.agent.side import FILE, FOLDER, LINK, SLICE_BYTES, Entry, Moved, Side, TooLarge
 from devkit.sync.reconcile import Change
 from devkit.sync.remote import Answer, Remote
 from devkit.sync.transfer import Failure, Pull, Push, Transfer
@@ -79,13 +79,11 @@ class Apply:
         new = change.new
         if new is None or not _needs_content(change):
             return b""
-        signature = self._local.signature(change.path)
-        if signature is None:
-            raise Moved
-        if signature[0] > SLICE_BYTES:
+        try:
+            content, now = self._local.read(change.path, SLICE_BYTES)
+        except TooLarge:
             self.transfers.append((change.path, self._push(change, new)))
             return None
-        content, now = self._local.read(change.path)
         if now.digest != new.digest:
             raise Moved
         return content

@@ -31,6 +31,7 @@ from devkit.sync.journal import Journal
 from devkit.sync.news import News, Status
 from devkit.sync.reconcile import Change, Conflict, Mode, Plan, SideName, reconcile
 from devkit.sync.remote import Answer, Remote, Told
+from devkit.sync.there import There
 from devkit.sync.transfer import Failure, Pull, Transfer
 from devkit.sync.workspace import Workspace
 
@@ -83,9 +84,7 @@ class Loop:
         self._show = show
         self._queue = queue.SimpleQueue[Callable[[], None]]()
         self._local = Watched(workspace, {})
-        self._there: dict[str, Entry] = {}
-        # What is in the container and ignored here.
-        self._hidden: dict[str, Entry] = {}
+        self._there = There(workspace.ignores)
         self._unknown: dict[SideName, dict[str, str]] = {"local": {}, "remote": {}}
         self._dirty: set[str] | None = None
         self._contents: dict[str, bytes] = {}
@@ -109,8 +108,6 @@ class Loop:
         self._changes = 0
         self._has_moved_there = False
         self._stream = object()
-        self._orders: dict[str, int] = {}
-        self._newest = 0
         self._git_lock = _git_folder(Path(workspace.root)) / "index.lock"
 
     # For other threads.
@@ -129,7 +126,7 @@ class Loop:
         return Status(
             state=state,
             mode=self._mode,
-            files=len(self._there),
+            files=len(self._there.entries),
             changes=self._changes,
             reason=self._halted or (str(self._lost) if self._lost else ""),
             pending=tuple(map(shown, tuple(self._transfers))),
@@ -330,9 +327,7 @@ class Loop:
             return
         self._ignore.refresh()
         self._next_rescan = time.monotonic()
-        hidden, self._hidden = self._hidden, {}
-        for inner, entry in hidden.items():
-            self._noted_there(inner, entry, self._newest)
+        self._mark(*self._there.ask_anew())
 
     def _told(self, stream: object, told: Told) -> None:
         self._queue.put(partial(self._take, stream, told))
@@ -345,20 +340,19 @@ class Loop:
     def _take(self, stream: object, told: Told) -> None:
         if stream is not self._stream:
             return
-        self._contents.update(told.contents)
-        if told.order > self._newest:
-            self._orders.clear()  # later words all hold
-        self._note("remote", Changes(told.entries, told.unknown, told.whole), told.order)
+        if not self._is_halted():  # else they would pile up
+            self._contents.update(told.contents)
+        ours = self._there.told(told.entries, told.order)
+        news = {path: told.entries[path] for path in ours}
+        self._note("remote", Changes(news, told.unknown, told.whole))
 
-    def _note(self, side: SideName, news: Changes, order: int = 0) -> None:
+    def _note(self, side: SideName, news: Changes) -> None:
         """Take what is new on a side."""
         unknown = self._unknown[side]
         if news.whole:
             self._mark(*(unknown.keys() - news.unknown.keys()))
             unknown.clear()
-        for path, entry in news.entries.items():
-            if side == "remote" and not self._noted_there(path, entry, order):
-                continue
+        for path in news.entries:
             if side == "local":
                 self._was_rules(path)
             unknown.pop(path, None)
@@ -367,16 +361,6 @@ class Loop:
         unknown.update(news.unknown)
         if side == "remote" and "" in unknown:
             self._halt(f"The container's folder cannot be read: {unknown['']}.")
-
-    def _noted_there(self, path: str, entry: Entry | None, order: int) -> bool:
-        """Note what the container told, or, where it is ignored, keep it in mind only."""
-        is_folder = entry is not None and entry.kind == FOLDER
-        is_ignored = self._workspace.ignores(path, is_folder=is_folder)
-        _set(self._hidden, path, entry if is_ignored else None)
-        if not is_ignored:
-            self._there_is(path, entry, order)
-            self._mark(path)
-        return not is_ignored
 
     # What is done.
 
@@ -400,11 +384,7 @@ class Loop:
             except OSError as error:
                 raise EngineError(f"The container's folder cannot be read: {error}.") from error
         self._workspace.sweep(older_s=_ABANDONED_S)
-        self._there, self._hidden, self._newest = {}, {}, 0
-        self._orders.clear()
-        for path, entry in there.entries.items():
-            is_ignored = self._workspace.ignores(path, is_folder=entry.kind == FOLDER)
-            (self._hidden if is_ignored else self._there)[path] = entry
+        self._there.begin(there.entries)
         self._unknown["remote"] = there.unknown
         if here is not None:
             self._local = Watched(self._workspace, here.entries)
@@ -414,7 +394,9 @@ class Loop:
         self._ancestor.keep_digests("local", self._workspace.known())
         self._dirty = None
         self._plan_rescan(took_s)
-        self._show(News("connected", f"In step with the container: {len(self._there)} files."))
+        self._show(
+            News("connected", f"In step with the container: {len(self._there.entries)} files.")
+        )
 
     def _rescan(self) -> None:
         began = time.monotonic()
@@ -464,7 +446,7 @@ class Loop:
         return reconcile(
             self._ancestor.entries,
             self._local.told,
-            self._there,
+            self._there.entries,
             mode=self._mode,
             paths=paths,
             unknown=unknown,
@@ -475,7 +457,7 @@ class Loop:
             plan,
             self._ancestor.entries,
             self._local.told,
-            self._there,
+            self._there.entries,
             under=self._workspace.under,
         )
 
@@ -493,14 +475,14 @@ class Loop:
     def _went_through(self, change: Change, result: Entry | Answer | None) -> None:
         path, new = change.path, change.new
         if isinstance(result, Answer):
-            self._there_is(path, new, result.order)
+            self._there.settle(path, new, result.order)
             if result.is_kept:
                 self._journal.keep(result.content)
             other = self._local.told
         else:
             self._local.applied(path, result)
             self._was_rules(path)
-            other = self._there
+            other = self._there.entries
         # Not so where both get something new, and this is the first of them.
         if other.get(path) == new:
             self._agreed[path] = new
@@ -509,13 +491,6 @@ class Loop:
         self._changes += 1
         took_s = time.monotonic() - self._began if self._began else None
         self._show(News.of(change, self._workspace.shown(path), seconds=took_s))
-
-    def _there_is(self, path: str, entry: Entry | None, order: int) -> None:
-        """Note what the container has, unless a later word said so already."""
-        if order >= self._orders.get(path, 0):
-            self._orders[path] = order
-            self._newest = max(order, self._newest)
-            _set(self._there, path, entry)
 
     def _look_again(self, change: Change) -> None:
         """A path was not as it was seen: it is decided once more."""
@@ -529,7 +504,7 @@ class Loop:
             return
         with suppress(OSError, Moved):
             answer = self._remote.request("stat", path=change.path).result()
-            self._there_is(change.path, answer.entry, answer.order)
+            self._there.settle(change.path, answer.entry, answer.order)
 
     def _failed(self, change: Change, error: OSError) -> None:
         where = "container" if change.side == "remote" else "workspace"
@@ -549,7 +524,9 @@ class Loop:
         """Keep both: the container's goes aside, and the workspace's takes its place."""
         assert self._remote is not None
         path = conflict.path
-        copy = _copy_name(path, lambda name: name in self._local.told or name in self._there)
+        copy = _copy_name(
+            path, lambda name: name in self._local.told or name in self._there.entries
+        )
         try:
             if FOLDER in (conflict.local.kind, conflict.remote.kind):
                 self._set_aside(path, copy)
@@ -603,8 +580,7 @@ class Loop:
         answer = self._remote.request("rename", path=path, to=copy).result()
         # What is in the copy by now, the agent tells.
         self._has_moved_there = True
-        for inner in [p for p in self._there if p == path or p.startswith(f"{path}/")]:
-            self._there_is(inner, None, answer.order)
+        self._there.moved_away(path, answer.order)
         known = [p for p in self._ancestor.entries if p == path or p.startswith(f"{path}/")]
         self._ancestor.forget(known)
         self._dirty = None
@@ -718,10 +694,3 @@ def _copy_name(path: str, is_taken: Callable[[str], bool]) -> str:
 def _git_folder(folder: Path) -> Path:
     above = (place / ".git" for place in (folder, *folder.parents))
     return next((place for place in above if place.is_dir()), folder / ".git")
-
-
-def _set(entries: dict[str, Entry], path: str, entry: Entry | None) -> None:
-    if entry is None:
-        entries.pop(path, None)
-    else:
-        entries[path] = entry

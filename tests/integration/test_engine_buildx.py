@@ -75,6 +75,23 @@ def test_secrets_and_caches_are_mounted_and_not_kept(
     assert "sesame" not in history.stdout
 
 
+@pytest.mark.parametrize("platform", ["linux/s390x", "linux/arm/v7"])
+def test_the_platform_reaches_the_build_and_the_image(engine: Engine, platform: str) -> None:
+    # Nothing runs in it: this machine may have no way to run another platform's programs.
+    dockerfile = "FROM scratch\nARG TARGETPLATFORM\nLABEL seen=$TARGETPLATFORM\nCOPY x /\n"
+    context = ContextFile(PurePosixPath("x"), TAG.version.encode())
+    image = engine.build(spec(dockerfile, context, platform=platform), progress=lambda _: None)
+    assert image.labels["seen"] == platform
+    asked = "{{.Os}}/{{.Architecture}}{{with .Variant}}/{{.}}{{end}}"
+    inspected = subprocess.run(
+        ["docker", "image", "inspect", "--format", asked, str(TAG)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert inspected.stdout.strip() == platform
+
+
 def test_a_requirement_that_is_not_there_is_named(engine: Engine, base_image: str) -> None:
     script = "python3 -m pip install --break-system-packages --no-index nonsense-package==9.9"
     with pytest.raises(PackageInstallFailed, match=r"^nonsense-package==9\.9 could not be"):

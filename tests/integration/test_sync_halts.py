@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.syncing import HELPER, SCORE, Synced, synced
+from tests.syncing import DEVKIT, HELPER, SCORE, Synced, synced
 
 pytestmark = pytest.mark.engine
 
@@ -75,12 +74,10 @@ def test_a_workspace_moved_away_halts_and_deletes_nothing(service: Synced) -> No
 def test_an_emptied_workspace_halts_and_reset_brings_it_back(service: Synced) -> None:
     _filled(service, 5)
     before = service.there()
-    with service.news() as news:
+    with service.unheard():
         for name in ("score.py", "helper.py"):
             (service.folder / name).unlink()
         shutil.rmtree(service.folder / "data")
-        while next(news)["event"] != "halted":
-            pass
     assert service.halted() == "The workspace was emptied."
     assert service.there() == before
     done = service.devkit("sync", "flush")
@@ -93,7 +90,8 @@ def test_an_emptied_workspace_halts_and_reset_brings_it_back(service: Synced) ->
 def test_an_emptied_container_halts_and_reset_brings_it_back(service: Synced) -> None:
     _filled(service, 5)
     before = service.here()
-    service.inside("rm -r ./*")
+    with service.unheard():
+        service.inside("rm -r ./*")
     assert service.halted() == "The container was emptied."
     assert service.here() == before
     service.ask("reset")
@@ -103,7 +101,8 @@ def test_an_emptied_container_halts_and_reset_brings_it_back(service: Synced) ->
 def test_the_containers_folder_removed_halts_and_deletes_nothing(service: Synced) -> None:
     _filled(service, 5)
     before = service.here()
-    service.inside(f"cd / && rm -r {service.root}")
+    with service.unheard():
+        service.inside(f"cd / && rm -r {service.root}")
     assert service.halted() == f"The folder {service.name} of the container is gone."
     assert service.here() == before
     service.ask("reset")
@@ -112,8 +111,9 @@ def test_the_containers_folder_removed_halts_and_deletes_nothing(service: Synced
 
 def test_many_deletions_in_the_workspace_wait_for_a_word(service: Synced) -> None:
     _filled(service, 100)
-    for number in range(40):
-        (service.folder / f"data/{number}.txt").unlink()
+    with service.unheard():
+        for number in range(40):
+            (service.folder / f"data/{number}.txt").unlink()
     assert service.halted() == "40 of 102 files would be deleted in the container."
     assert len(service.inside("ls data").split()) == 100
     service.ask("resume")
@@ -123,7 +123,8 @@ def test_many_deletions_in_the_workspace_wait_for_a_word(service: Synced) -> Non
 
 def test_many_deletions_in_the_container_wait_for_a_word(service: Synced) -> None:
     _filled(service, 100)
-    service.inside("rm data/?.txt data/[1234]?.txt")
+    with service.unheard():
+        service.inside("rm data/?.txt data/[1234]?.txt")
     assert service.halted() == "50 of 102 files would be deleted in the workspace."
     assert len(list((service.folder / "data").iterdir())) == 100
     service.ask("reset")
@@ -144,11 +145,9 @@ def test_a_folder_that_cannot_be_read_in_the_container_is_left_alone(service: Sy
     _filled(service, 3)
     service.inside("chmod 000 data")
     try:
-        service.write("score.py", "# goes on\n")
-        status = service.flush()
-        assert status["state"] == "watching"
-        assert list(status["problems"].values()) == ["Permission denied"]
-        assert service.read_inside("score.py") == "# goes on\n"
+        service.write("score.py", SCORE + "# goes on\n")
+        assert service.flush()["state"] == "watching"
+        assert service.read_inside("score.py") == SCORE + "# goes on\n"
         service.write("data/0.txt", "edited\n")
         service.write("data/new.txt", "new\n")
         service.flush()
@@ -160,8 +159,18 @@ def test_a_folder_that_cannot_be_read_in_the_container_is_left_alone(service: Sy
     assert service.flush()["problems"] == {}
 
 
+def test_a_folder_that_cannot_be_read_in_the_container_is_named(service: Synced) -> None:
+    _filled(service, 3)
+    service.inside("chmod 000 data")
+    try:
+        assert service.flush()["problems"] == {"data": "Permission denied"}
+    finally:
+        service.inside("chmod 755 data")
+    assert service.flush()["problems"] == {}
+
+
 def test_what_belongs_to_another_user_is_left_alone_and_named(service: Synced) -> None:
-    service.inside("mkdir owned; echo x > owned/x.txt; chown -R root:root owned", user="root")
+    service.as_root("mkdir owned; echo x > owned/x.txt")
     try:
         service.in_step()
         service.write("owned/x.txt", "edited\n")
@@ -169,11 +178,11 @@ def test_what_belongs_to_another_user_is_left_alone_and_named(service: Synced) -
         problems = service.flush()["problems"]
         assert problems == dict.fromkeys(["owned/x.txt", "owned/new.txt"], "Permission denied")
         assert service.read_inside("owned/x.txt") == "x\n"
-        service.write("score.py", "# goes on\n")
+        service.write("score.py", SCORE + "# goes on\n")
         service.flush()
-        assert service.read_inside("score.py") == "# goes on\n"
+        assert service.read_inside("score.py") == SCORE + "# goes on\n"
     finally:
-        service.inside("chown -R devkit:devkit owned", user="root")
+        service.as_root("chown -R 1000:1000 owned")
     service.ask("resume")
     service.in_step()
     assert service.read_inside("owned/x.txt") == "edited\n"
@@ -205,9 +214,7 @@ def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: S
     service.in_step()
     assert service.json("sync", "stop")["ok"]
     limited = 'echo 3 > /proc/sys/user/max_inotify_watches; exec "$0" debug --detach --json'
-    devkit = shutil.which("devkit", path=str(Path(os.sys.executable).parent))  # type: ignore[attr-defined]
-    assert devkit is not None
-    started = ["unshare", "--user", "--map-root-user", "sh", "-c", limited, devkit]
+    started = ["unshare", "--user", "--map-root-user", "sh", "-c", limited, str(DEVKIT)]
     subprocess.run(started, cwd=service.folder, check=True, capture_output=True)
     try:
         status = service.flush()
@@ -226,7 +233,7 @@ def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: S
 def test_a_container_without_python_is_pushed_to_and_pulled_from(service: Synced) -> None:
     assert service.json("sync", "stop")["ok"]
     names = "/opt/env/bin/python3 /usr/bin/python3"
-    service.inside(f"for name in {names}; do mv $name $name.away; done", user="root")
+    service.as_root(f"for name in {names}; do mv $name $name.away; done")
     try:
         done = service.json("sync")
         assert done["error"]["code"] == "Unsupported"
@@ -234,7 +241,7 @@ def test_a_container_without_python_is_pushed_to_and_pulled_from(service: Synced
         assert "--push" in done["error"]["hint"]
         _goes_one_way(service)
     finally:
-        service.inside(f"for name in {names}; do mv $name.away $name; done", user="root")
+        service.as_root(f"for name in {names}; do mv $name.away $name; done")
         service.debug()
 
 

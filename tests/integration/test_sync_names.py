@@ -49,7 +49,7 @@ def service(module: Synced) -> Synced:
 
 def test_odd_names_arrive_from_the_workspace(service: Synced) -> None:
     folder = os.fsencode(service.folder)
-    os.mkdir(folder + b"/odd \xff")
+    Path(os.fsdecode(folder + b"/odd \xff")).mkdir()
     for name in NAMES:
         for place in (folder, folder + b"/odd \xff"):
             Path(os.fsdecode(place + b"/" + name)).write_bytes(b"content of " + name)
@@ -67,6 +67,22 @@ def test_odd_names_arrive_from_the_container(service: Synced) -> None:
     tree = service.in_step()
     assert len(tree) == 2 * len(NAMES) + 3
     assert service.flush()["problems"] == {}
+
+
+def test_odd_names_can_be_shown(service: Synced) -> None:
+    with service.unheard():
+        for name in NAMES:
+            Path(os.fsdecode(os.fsencode(service.folder) + b"/" + name)).write_bytes(name)
+        shown = service.devkit("sync", "diff").stdout
+        assert "日本語 🎉.txt" in shown
+        assert "\x1b" not in shown
+        assert len(service.json("sync", "diff")["changes"]) == len(NAMES)
+    service.in_step()
+    shown = service.devkit("sync", "log", "-n", "50").stdout
+    assert "日本語 🎉.txt" in shown
+    assert "\x1b" not in shown
+    log = service.json("sync", "log", "-n", "50")["changes"]
+    assert {os.fsencode(change["path"]) for change in log} >= set(NAMES)
 
 
 def test_composed_and_decomposed_names_are_two_files(service: Synced) -> None:

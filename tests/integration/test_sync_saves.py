@@ -75,12 +75,12 @@ def _arrives(service: Synced, save: Callable[[Path], None], word: str) -> None:
 def test_vim_in_the_container_saves_one_content_into_the_workspace(
     service: Synced, options: str
 ) -> None:
-    names = sorted(os.listdir(service.folder))
+    names = service.names()
     with service.changed() as changed:
         service.inside(f"vim -es -N -c '{options}' -c '%s/WORD/VIM/' -c wq score.py")
     assert changed == [INTO_WORKSPACE]
     assert "helper.VIM" in (service.folder / "score.py").read_text()
-    assert sorted(os.listdir(service.folder)) == names
+    assert service.names() == names
     service.in_step()
 
 
@@ -114,7 +114,7 @@ def test_vim_typed_in_devkit_shell_swaps_and_saves(service: Synced) -> None:
         os.environ["TERM"] = "xterm"
         os.execv(DEVKIT, [str(DEVKIT), "shell"])
     _shown(screen, b"$ ")
-    names = sorted(os.listdir(service.folder))
+    names = service.names()
     with service.changed() as changed:
         os.write(screen, f"vim {service.name}/score.py\n".encode())
         _shown(screen, b"helper.WORD")
@@ -122,7 +122,7 @@ def test_vim_typed_in_devkit_shell_swaps_and_saves(service: Synced) -> None:
         _shown(screen, b"written")
         assert b".score.py.swp" in service.inside("ls -A")
         assert service.flush()["problems"] == {}
-        assert sorted(os.listdir(service.folder)) == names
+        assert service.names() == names
         os.write(screen, b":q\n")
         _shown(screen, b"$ ")
         os.write(screen, b"exit\n")

@@ -131,6 +131,8 @@ def test_a_command_that_a_message_names_is_there() -> None:
     [
         ("package --platform linux", "'linux' is not a platform like \"linux/arm64\""),
         ("run --platform linux/", "'linux/' is not a platform"),
+        ("package --platform linux/nonsense", "'linux/nonsense' is no platform that an image can"),
+        ("debug --platform windows/amd64", "'windows/amd64' is no platform that an image can be"),
         ("invoke -d 1 --timeout 0", "0.0 is not in the range x>0"),
         ("invoke -d 1 --timeout -1", "-1.0 is not in the range x>0"),
         ("run --port 70000", "neither a port"),
@@ -143,6 +145,21 @@ def test_a_value_that_does_not_fit_its_option_is_said(
     assert typed.code == 2
     assert text in typed.err
     assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "platform"),
+    [
+        ("linux/s390x", "linux/s390x"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+        ("linux/x86_64", "linux/amd64"),
+    ],
+)
+def test_a_platform_reaches_the_build_in_dockers_words(
+    devkit: Type, engine: ServingEngine, words: str, platform: str
+) -> None:
+    assert devkit("package", "--platform", words).code == 0
+    assert engine.built[-1].platform == platform
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(devkit: Type) -> None:

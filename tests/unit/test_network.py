@@ -152,7 +152,16 @@ def test_proxies_go_to_the_build_in_both_spellings_and_their_password_is_not_sho
     assert "hush" not in " ".join(reach.notes)
 
 
-def test_a_proxy_of_this_machine_is_left_out_with_a_note(tmp_path: Path) -> None:
-    reach = found(tmp_path, {"http_proxy": "http://127.0.0.1:3128"})
+def test_a_proxy_without_a_scheme_is_one_for_http_and_its_password_is_not_shown(
+    tmp_path: Path,
+) -> None:
+    reach = found(tmp_path, {"http_proxy": "me:hush@p.test:3128"})
+    assert reach.proxies["http_proxy"] == "http://me:hush@p.test:3128"
+    assert reach.notes == ("http_proxy: http://p.test:3128.",)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:3128", "localhost:3128", "127.0.1.1:8080"])
+def test_a_proxy_of_this_machine_is_left_out_with_a_note(tmp_path: Path, address: str) -> None:
+    reach = found(tmp_path, {"http_proxy": address})
     assert reach.proxies == {}
     assert "http_proxy is a port of this machine" in reach.notes[0]

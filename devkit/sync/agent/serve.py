@@ -40,7 +40,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import places
 from .frames import MAX_CONTENT, VERSION, Frames, frame
-from .side import FILE, PENDING, SLICE_BYTES, Entry, Moved, Side, Staged, reason
+from .side import FILE, PENDING, SLICE_BYTES, Entry, Moved, Side, Staged, TooLarge, reason
 from .watched import Changes, Watched
 
 # Up to here a change is told with its content, which saves a round trip.
@@ -72,6 +72,7 @@ class Agent:
     def __init__(self, root: str, events: Any, output: Callable[[bytes], None]) -> None:
         """Take the events of `inotify`; None where the system has none."""
         self._side = Side(root)
+        self._below = len(self._side.root.rstrip("/")) + 1
         self._watched: Optional[Watched] = None
         self._output = output
         self._events = events
@@ -101,7 +102,7 @@ class Agent:
             if mask & inotify.OVERFLOW:
                 self._next_rescan = now
                 continue
-            path = os.path.relpath(place, self._side.root)
+            path = place[self._below :]
             if places.is_fleeting(path) or self._watched is None:
                 continue
             if mask & inotify.IS_DIRECTORY and mask & (inotify.CREATE | inotify.MOVED_TO):
@@ -171,10 +172,10 @@ class Agent:
         return dict(last, without_events=self._without_events), b""
 
     def _do_read(self, request: Dict[str, Any], _: bytes) -> Answer:
-        signature = self._side.signature(request["path"])
-        if signature is not None and signature[0] > SLICE_BYTES:
-            return {"signature": signature}, b""
-        content, entry = self._side.read(request["path"])
+        try:
+            content, entry = self._side.read(request["path"], SLICE_BYTES)
+        except TooLarge as large:
+            return {"signature": large.signature}, b""
         return {"entry": entry}, content
 
     def _do_stat(self, request: Dict[str, Any], _: bytes) -> Answer:
@@ -257,12 +258,13 @@ class Agent:
 
     def _old(self, request: Dict[str, Any], expect: Optional[Entry]) -> Optional[bytes]:
         """The content that is about to be replaced, if it is small enough to be kept."""
-        signature = self._side.signature(request["path"])
-        if expect is None or expect.kind != FILE or signature is None:
+        if expect is None or expect.kind != FILE:
             return None
-        if signature[0] > min(request.get("keep", 0), MAX_CONTENT):
+        try:
+            most = min(request.get("keep", 0), MAX_CONTENT)
+            content, now = self._side.read(request["path"], most)
+        except TooLarge:
             return None
-        content, now = self._side.read(request["path"])
         if now != expect:
             raise Moved(now)
         return content
@@ -291,16 +293,14 @@ class Agent:
             return
         self._unknown = dict(found.unknown if found.whole else self._unknown, **found.unknown)
         for path, entry in found.entries.items():
-            signature = self._side.signature(path)
-            if entry is None or entry.kind != FILE or signature is None:
+            if entry is None or entry.kind != FILE:
                 continue
-            if signature[0] <= INLINE_BYTES:
-                try:
-                    content, now = self._side.read(path)
-                except (OSError, Moved):
-                    continue  # the next event tells
-                if now == entry:
-                    self._send({"inline": path, "digest": entry.digest}, content)
+            try:
+                content, now = self._side.read(path, INLINE_BYTES)
+            except (OSError, Moved, TooLarge):
+                continue  # it is read later, or the next event tells
+            if now == entry:
+                self._send({"inline": path, "digest": entry.digest}, content)
         self._send({"changed": found.entries, "unknown": found.unknown, "whole": found.whole})
 
     def _rescanned(self) -> Changes:

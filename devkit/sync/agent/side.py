@@ -50,6 +50,14 @@ class Moved(Exception):
         self.now = now
 
 
+class TooLarge(Exception):
+    """The file is larger than what is read at once; `signature` is what it is now."""
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__("it is too large")
+        self.signature = signature
+
+
 class RootGone(OSError):
     """The folder itself is not there, or is no folder: that says nothing about what was in it."""
 
@@ -69,6 +77,7 @@ class Side:
         self._digests: Dict[str, Tuple[Signature, str, int]] = {}
         self._count = 0
         self._left_over: Set[str] = set()
+        self._root: Optional[_Root] = None
 
     # What another kind of side decides for itself; not all arguments are needed here.
 
@@ -87,7 +96,10 @@ class Side:
     def open_root(self, path: str) -> int:  # noqa: ARG002
         """Open the folder that `route(path)` starts from."""
         try:
-            return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Kept open, as opening is slow; a root that was replaced is another one.
+            if self._root is None or not self._root.is_at(self.root):
+                self._root = _Root(self.root)
+            return os.dup(self._root.descriptor)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RootGone(error.errno, "the folder {} is gone".format(self.root)) from None
 
@@ -155,9 +167,11 @@ class Side:
 
     # Reading.
 
-    def read(self, path: str) -> Tuple[bytes, Entry]:
-        """Return a file's content and its entry."""
+    def read(self, path: str, most: int = sys.maxsize) -> Tuple[bytes, Entry]:
+        """Return a file's content and its entry; TooLarge where it has more than `most` bytes."""
         with self._opened(path) as (file, before):
+            if before[0] > most:
+                raise TooLarge(before)
             seen = time.time_ns()
             content = b"".join(_blocks(file, before[0]))
             if _signature(os.fstat(file)) != before or len(content) != before[0]:
@@ -177,12 +191,13 @@ class Side:
 
     def write(self, path: str, content: bytes, expect: Optional[Entry], executable: bool) -> Entry:
         """Put a file in place of `expect` (None: of nothing), complete at once."""
-        staged = self.stage(path)
-        try:
-            staged.add(content)
-            return self.commit(staged, path, expect, executable)
-        finally:
-            staged.close()
+        with self._parent(path) as (folder, name):
+            staged = Staged(os.dup(folder), self._temporary())
+            try:
+                staged.add(content)
+                return self._put(staged, folder, name, path, expect, executable)
+            finally:
+                staged.close()
 
     def stage(self, path: str) -> Staged:
         """Begin a file that `commit` puts in its place; its folder has to be there."""
@@ -191,14 +206,8 @@ class Side:
 
     def commit(self, staged: Staged, path: str, expect: Optional[Entry], executable: bool) -> Entry:
         """Put a staged file in place of `expect`."""
-        digest = staged.digest.hexdigest()
         with self._parent(path) as (folder, name):
-            os.fchmod(staged.file, _new_mode(folder, name, executable))
-            seen = time.time_ns()
-            self._swap(folder, name, path, staged.name, expect)
-            with suppress(FileNotFoundError):
-                self._digests[path] = (_signature_at(folder, name), digest, seen)
-        return Entry(FILE, digest, executable)
+            return self._put(staged, folder, name, path, expect, executable)
 
     def link(self, path: str, target: str, expect: Optional[Entry]) -> Entry:
         """Put a symbolic link in place of `expect`; only one that stays below the root."""
@@ -276,6 +285,23 @@ class Side:
         self._left_over.clear()
 
     # Below.
+
+    def _put(
+        self,
+        staged: Staged,
+        folder: int,
+        name: str,
+        path: str,
+        expect: Optional[Entry],
+        executable: bool,
+    ) -> Entry:
+        digest = staged.digest.hexdigest()
+        os.fchmod(staged.file, _new_mode(folder, name, executable))
+        seen = time.time_ns()
+        self._swap(folder, name, path, staged.name, expect)
+        with suppress(FileNotFoundError):
+            self._digests[path] = (_signature_at(folder, name), digest, seen)
+        return Entry(FILE, digest, executable)
 
     def _temporary(self, prefix: str = places.TEMPORARY) -> str:
         self._count += 1
@@ -449,6 +475,21 @@ class Side:
         except (OSError, Moved):
             places.put_back(folder, aside, name)
             raise
+
+
+class _Root:
+    """An open folder; as long as it is open, no other one is taken for it."""
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._info = os.fstat(self.descriptor)
+
+    def is_at(self, path: str) -> bool:
+        return os.path.samestat(self._info, os.stat(path))
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):
+            os.close(self.descriptor)
 
 
 class Staged:

@@ -1,0 +1,254 @@
+"""Random edits on both sides while everything breaks: nothing that was written is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.sync.pair import Pair, tree
+
+STEPS = int(os.environ.get("DEVKIT_SYNC_STEPS", "20000"))
+# What a person does between two looks; each edit is a step.
+_EDITS = 40
+_BIG = 9 << 20
+_STEPS_OF_AN_EXAMPLE = 200
+
+NAMES = ["a", "b", "c d", "\u00e9", "e\u0301", "n\nl", "\udcff", "A"]
+FEW = [*NAMES, *(f"{one}/{two}" for one in NAMES[:4] for two in NAMES[:4])]
+PATHS = st.sampled_from([*FEW, *(f"a/{one}/{two}" for one in NAMES[:3] for two in NAMES[:3])])
+SIDES = st.sampled_from(["local", "remote"])
+OPS = ["touch", "write", "write", "write", "replace", "replace", "delete", "mkdir", "rmtree"]
+OPS += ["rename", "rename", "chmod", "link", "append", "to folder"]
+EDITS = st.lists(
+    st.tuples(SIDES, st.sampled_from(OPS), PATHS, PATHS), min_size=_EDITS // 2, max_size=_EDITS
+)
+BYTES = st.integers(0, 4000) | st.integers(0, 200_000)
+TROUBLES = st.sampled_from(
+    ["none"] * 8
+    + ["cut", "cut the next", "kill the agent", "kill the host", "restart", "pause"]
+    + ["remember the container", "recreate the container", "big file"]
+)
+
+
+class Trees(RuleBasedStateMachine):
+    """Whoever edits knows what is overwritten; all else that was written has to be somewhere."""
+
+    steps = 0
+
+    events = True
+
+    @initialize()
+    def begin(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="devkit-model-"))
+        self.pair = Pair(self.base, events=self.events)
+        self.alive: dict[str, str] = {}
+        self.number = 0
+        self.older: Path | None = None
+
+    def teardown(self) -> None:
+        try:
+            self.agree()
+            self.pair.stop()
+            self.pair.start()
+            assert self.pair.flush() == 0
+        finally:
+            with suppress(Exception):
+                self.pair.stop()
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    @rule(trouble=TROUBLES, bytes=BYTES, into=st.booleans(), edits=EDITS, flush=st.booleans())
+    def go_on(
+        self,
+        trouble: str,
+        bytes: int,
+        into: bool,
+        edits: list[tuple[str, str, str, str]],
+        flush: bool,
+    ) -> None:
+        self._make(trouble, bytes, into)
+        for side, op, path, other in edits:
+            Trees.steps += 1
+            root = self._root(side)
+            # Where the sync changes the same things at the same time, an edit may fail.
+            with suppress(OSError):
+                self._edit(op, root, root / path, root / other, f"{side}: {op} {path!r}")
+        if flush:
+            self.agree()
+
+    def agree(self) -> None:
+        self.pair.flush()
+        local, remote = tree(self.pair.local), tree(self.pair.remote)
+        assert local == remote, f"{_difference(local, remote)}\n{self.pair.loop.status()}"
+        has = self.pair.contents()
+        lost = [what for digest, what in self.alive.items() if digest not in has]
+        assert not lost, lost
+        assert self.pair.flush() == 0, "a second run changes something"
+
+    def _root(self, side: str) -> Path:
+        return self.pair.local if side == "local" else self.pair.remote
+
+    def _make(self, trouble: str, bytes: int, into: bool) -> None:
+        stream = self.pair.engine.streams[-1]
+        act: dict[str, Callable[[], None]] = {
+            "none": lambda: None,
+            "cut": lambda: stream.cut_after(**{"in_bytes" if into else "out_bytes": bytes}),
+            "cut the next": lambda: setattr(
+                self.pair.engine, "in_bytes" if into else "out_bytes", bytes
+            ),
+            "kill the agent": stream.kill,
+            "kill the host": self._kill_the_host,
+            "restart": self._restart,
+            "pause": self._pause,
+            "remember the container": self._remember,
+            "recreate the container": self._recreate,
+            "big file": lambda: self._big_file(self._root("local" if into else "remote") / "b"),
+        }
+        act[trouble]()
+
+    def _kill_the_host(self) -> None:
+        self.pair.kill()
+        self.pair.start()
+
+    def _restart(self) -> None:
+        self.pair.stop()
+        self.pair.start()
+
+    def _pause(self) -> None:
+        if self.pair.ended is None:
+            self.pair.loop.pause()
+
+    def _remember(self) -> None:
+        if self.older is None:
+            self.older = self.base / "older"
+            # A file that goes away meanwhile is not in the older copy.
+            ours = shutil.ignore_patterns(".devkit-tmp-*")
+            with suppress(shutil.Error):
+                shutil.copytree(self.pair.remote, self.older, symlinks=True, ignore=ours)
+
+    def _recreate(self) -> None:
+        if self.older is not None:
+            self.agree()
+            self.pair.recreate(self.older)
+            shutil.rmtree(self.older)
+            self.older = None
+
+    def _big_file(self, path: Path) -> None:
+        with suppress(OSError):
+            self._write(path, "big", size=_BIG)
+
+    def _edit(self, op: str, root: Path, path: Path, other: Path, what: str) -> None:
+        if op in ("write", "replace", "append", "delete", "chmod", "touch") and path.is_dir():
+            return
+        act: dict[str, Callable[[], None]] = {
+            "write": lambda: self._write(path, what),
+            "replace": lambda: self._replace(path, what),
+            "append": lambda: self._append(path, what),
+            "delete": lambda: self._delete(path),
+            "mkdir": lambda: path.mkdir(parents=True, exist_ok=True),
+            "rmtree": lambda: self._rmtree(path),
+            "rename": lambda: self._rename(path, other),
+            "chmod": lambda: _chmod(path),
+            "touch": path.touch,
+            "link": lambda: path.symlink_to(other.name),
+            "to folder": lambda: self._to_folder(path, what),
+        }
+        act[op]()
+
+    def _delete(self, path: Path) -> None:
+        self._consume(path)
+        path.unlink()
+
+    def _consume(self, path: Path) -> None:
+        """The user does away with what is there."""
+        if path.is_symlink():
+            return
+        found = [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+        for place in [path, *found] if path.is_file() else found:
+            self.alive.pop(hashlib.sha256(place.read_bytes()).hexdigest(), None)
+
+    def _new(self, what: str, size: int = 0) -> bytes:
+        self.number += 1
+        return f"{self.number}: {what}\n".encode(errors="replace").ljust(size, b"x")
+
+    def _write(self, path: Path, what: str, *, size: int = 0) -> None:
+        if path.is_symlink() or path.is_dir():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = self._new(what, size)
+        self._consume(path)
+        with path.open("wb") as file:
+            file.write(content)
+        self.alive[hashlib.sha256(content).hexdigest()] = content[:80].decode()
+
+    def _append(self, path: Path, what: str) -> None:
+        if path.is_symlink() or path.stat().st_size > 100_000:
+            return
+        old = path.read_bytes()
+        content = self._new(what)
+        self._consume(path)
+        # As editors do that write in place: what they have, with the edit.
+        with path.open("wb") as file:
+            file.write(old + content)
+        self.alive[hashlib.sha256(old + content).hexdigest()] = content.decode()
+
+    def _replace(self, path: Path, what: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = self._new(what)
+        temporary = path.with_name(f".devkit-tmp-user{self.number}")
+        temporary.write_bytes(content)
+        self._consume(path)
+        temporary.replace(path)
+        self.alive[hashlib.sha256(content).hexdigest()] = content.decode()
+
+    def _rmtree(self, path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            self._consume(path)
+            shutil.rmtree(path)
+
+    def _rename(self, path: Path, other: Path) -> None:
+        if not path.exists() or path == other or path in other.parents:
+            return
+        other.parent.mkdir(parents=True, exist_ok=True)
+        if other.is_dir() and not other.is_symlink():
+            return
+        self._consume(other)
+        with suppress(OSError):
+            path.rename(other)
+
+    def _to_folder(self, path: Path, what: str) -> None:
+        if path.is_file() and not path.is_symlink():
+            self._consume(path)
+            path.unlink()
+            path.mkdir()
+            self._write(path / "a", what)
+
+
+def _chmod(path: Path) -> None:
+    if not path.is_symlink():
+        path.chmod(path.stat().st_mode ^ 0o111)
+
+
+def _difference(local: dict[str, tuple[str, str, bool]], remote: object) -> str:
+    assert isinstance(remote, dict)
+    paths = sorted(p for p in {*local, *remote} if local.get(p) != remote.get(p))
+    return "\n".join(f"{p!r}: {local.get(p)} | {remote.get(p)}" for p in paths)
+
+
+def settings_of(share: int) -> settings:
+    """Return how to run a share of the steps."""
+    return settings(
+        max_examples=max(1, STEPS // share // _STEPS_OF_AN_EXAMPLE),
+        stateful_step_count=10,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
