@@ -126,7 +126,8 @@ class _Keeper:
         self._control = controls
         with opened(self._order, self._service, self._show) as (loop, workspace):
             self._control.answer_for(loop)
-            with watched(workspace.watched_folders(), loop.hint) as without_events:
+            folders = workspace.watched_folders()
+            with watched(folders, loop.hint, loop.events_lost) as without_events:
                 self._again_and_again(loop, without_events)
 
     def _show(self, news: News) -> None:

@@ -78,7 +78,10 @@ def opened(
             mode=order.mode,
             show=show,
         )
-        yield loop, workspace
+        try:
+            yield loop, workspace
+        finally:
+            loop.close()
 
 
 def side(order: Order, running: RunningService, journal: Journal) -> tuple[Workspace, Ignore]:

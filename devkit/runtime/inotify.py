@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, Tuple
 
 ATTRIB = 0x4
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
@@ -40,6 +40,19 @@ class Inotify:
         if number < 0:
             raise OSError(ctypes.get_errno(), "inotify_add_watch", folder)
         self._folders[number] = folder
+
+    def watch_below(self, folder: str, skips: Callable[[str], bool]) -> None:
+        """Watch `folder` and all in it, but for names that `skips` says; OSError as for `watch`."""
+        for here, folders, _ in os.walk(folder):
+            folders[:] = [name for name in folders if not skips(name)]
+            try:
+                self.watch(here)
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue  # gone since, or not for us to see
+
+    def close(self) -> None:
+        """Let go of the queue."""
+        os.close(self._fd)
 
     def events(self) -> Iterator[Tuple[int, str]]:
         """Yield (mask, path) for what happened so far; the path is empty when events were lost."""

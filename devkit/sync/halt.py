@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from devkit.sync.agent.side import FOLDER, OTHER, Entry
-from devkit.sync.reconcile import Plan
+from devkit.sync.reconcile import Plan, SideName
 
 Entries = Mapping[str, Entry]
 
@@ -17,25 +18,40 @@ _WHERE = {"local": "workspace", "remote": "container"}
 
 
 def reason(
-    plan: Plan, ancestor: Entries, local: Entries, remote: Entries, *, under: str = ""
+    plan: Plan,
+    ancestor: Entries,
+    local: Entries,
+    remote: Entries,
+    *,
+    under: str = "",
+    before: Mapping[SideName, int] = MappingProxyType({}),
 ) -> str:
     """Why a plan should not be carried out without a word of the user; "" where it may.
 
-    `under` is the path of the source folder, whose loss or emptiness says nothing good.
+    Args:
+        plan: what would be done.
+        ancestor: what both sides had.
+        local: what the workspace has.
+        remote: what the container has.
+        under: the path of the source folder, whose loss or emptiness says nothing good.
+        before: how many files were deleted on each side just before.
     """
     below = [_below(entries, under) for entries in (ancestor, local, remote)]
     gone = _gone(ancestor, local, remote, under) or _emptied(*below)
-    return gone or _many_deletions(plan, ancestor)
+    return gone or _many_deletions(plan, ancestor, before)
 
 
-def collision(names: Iterable[str]) -> str:
-    """Why a file system that takes "A" and "a" for one cannot hold all of these; "" if it can."""
+def collision(plan: Plan, local: Entries) -> str:
+    """Why a workspace that takes "A" and "a" for one cannot hold what comes; "" if it can."""
+    coming = {change.path for change in plan.changes if change.side == "local" and change.new}
+    if not coming:
+        return ""
     seen: dict[str, str] = {}
-    for name in sorted(names):
+    for name in sorted(coming | local.keys()):
         folded = unicodedata.normalize("NFC", name).casefold()
         other = seen.setdefault(folded, name)
-        if other != name:
-            return f"{other} and {name} are one name on this file system."
+        if other != name and not coming.isdisjoint((other, name)):
+            return f"{other} and {name} are one name on the file system of the workspace."
     return ""
 
 
@@ -61,11 +77,11 @@ def _emptied(ancestor: Entries, local: Entries, remote: Entries) -> str:
     return ""
 
 
-def _many_deletions(plan: Plan, ancestor: Entries) -> str:
-    files = sum(entry.kind != FOLDER for entry in ancestor.values())
-    most = max(_FEW, int(files * _SHARE))
-    local, remote = plan.deletions("local"), plan.deletions("remote")
-    for side, gone in (("local", local), ("remote", remote)):
-        if len(gone) > most:
-            return f"{len(gone)} of {files} files would be deleted in the {_WHERE[side]}."
+def _many_deletions(plan: Plan, ancestor: Entries, before: Mapping[SideName, int]) -> str:
+    sides: tuple[SideName, SideName] = ("local", "remote")
+    for side in sides:
+        gone, earlier = len(plan.deletions(side)), before.get(side, 0)
+        files = earlier + sum(entry.kind != FOLDER for entry in ancestor.values())
+        if gone and gone + earlier > max(_FEW, int(files * _SHARE)):
+            return f"{gone + earlier} of {files} files would be deleted in the {_WHERE[side]}."
     return ""

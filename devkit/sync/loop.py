@@ -10,7 +10,7 @@ import errno
 import hashlib
 import queue
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -44,6 +44,8 @@ _MORE_S = 0.0005
 _BATCH_S = 0.02
 _LONGEST_BATCH_S = 3.0
 _FEW = 3
+# Deletions within that time are one.
+_TOGETHER_S = 10.0
 # How often a large file on its way is looked after.
 _TRANSFER_S = 0.002
 # A path that is never as it was seen a moment before is left alone for a while.
@@ -108,6 +110,9 @@ class Loop:
         self._changes = 0
         self._has_moved_there = False
         self._stream = object()
+        self._folds_case = False
+        self._settling: Future[Answer] | None = None
+        self._deleted: deque[tuple[float, Counter[SideName]]] = deque()
         self._git_lock = _git_folder(Path(workspace.root)) / "index.lock"
 
     # For other threads.
@@ -115,6 +120,10 @@ class Loop:
     def hint(self, path: Path, is_finished: bool) -> None:
         """Something happened at a path of the workspace."""
         self._queue.put(partial(self._hinted, path, is_finished))
+
+    def events_lost(self, why: str) -> None:
+        """Look at the whole workspace, whose events were lost; with `why`, so will all to come."""
+        self._queue.put(partial(self._without, why))
 
     def status(self) -> Status:
         """How it is."""
@@ -131,9 +140,14 @@ class Loop:
             reason=self._halted or (str(self._lost) if self._lost else ""),
             pending=tuple(map(shown, tuple(self._transfers))),
             conflicts={shown(path): shown(copy) for path, copy in dict(self._conflicts).items()},
-            problems={shown(p): why for p, why in {**self._left, **self._problems}.items()},
+            problems={shown(path): why for path, why in self._not_in_step().items()},
             without_events=self._without_events,
         )
+
+    def _not_in_step(self) -> dict[str, str]:
+        unknown = {**self._unknown["local"], **self._unknown["remote"]}
+        known = {path: why for path, why in unknown.items() if why != PENDING}
+        return {**self._left, **known, **self._problems}
 
     def pause(self) -> None:
         """Go on watching, and change nothing."""
@@ -178,6 +192,7 @@ class Loop:
             OSError: what has to be stored cannot be.
         """
         self._without_events = without_events
+        self._folds_case = self._workspace.folds_case()
         with self._connected(connect) as remote:
             try:
                 self._compare_all(remote)
@@ -289,6 +304,10 @@ class Loop:
         """Whether what changed is to be decided now, or more belongs to it."""
         if self._remote is None or self._is_halted() or self._dirty == set():
             return False
+        if self._settling is not None:
+            if came or self._is_looking(self._settling):
+                return False
+            self._settling = None
         if self._dirty is None or now - self._began > _LONGEST_BATCH_S:
             return True
         if came or not self._is_batch():
@@ -321,6 +340,10 @@ class Loop:
             if not self._workspace.ignores(inside, is_folder=False):
                 self._local.hint(inside, now, finished=is_finished)
 
+    def _without(self, why: str) -> None:
+        self._without_events = why or self._without_events
+        self._next_rescan = time.monotonic()
+
     def _was_rules(self, path: str) -> None:
         """Where a file of rules changed, ask anew what is ignored."""
         if not self._ignore.is_rules(path):
@@ -350,7 +373,8 @@ class Loop:
         """Take what is new on a side."""
         unknown = self._unknown[side]
         if news.whole:
-            self._mark(*(unknown.keys() - news.unknown.keys()))
+            if any(unknown[path] != PENDING for path in unknown.keys() - news.unknown.keys()):
+                self._dirty = None  # what is below was left alone meanwhile
             unknown.clear()
         for path in news.entries:
             if side == "local":
@@ -453,13 +477,27 @@ class Loop:
         )
 
     def _why_not(self, plan: Plan) -> str:
-        return halt.reason(
+        """Why it should halt; deletions that came in several goes count together."""
+        now = time.monotonic()
+        while self._deleted and self._deleted[0][0] < now - _TOGETHER_S:
+            self._deleted.popleft()
+        before = Counter[SideName]()
+        for _, gone in self._deleted:
+            before += gone
+        why = halt.reason(
             plan,
             self._ancestor.entries,
             self._local.told,
             self._there.entries,
             under=self._workspace.under,
+            before=before,
         )
+        why = why or (halt.collision(plan, self._local.told) if self._folds_case else "")
+        sides: tuple[SideName, SideName] = ("local", "remote")
+        gone = Counter({side: len(plan.deletions(side)) for side in sides})
+        if not why and gone.total():
+            self._deleted.append((now, gone))
+        return why
 
     def _done(self, change: Change, result: Entry | Answer | Failure | None) -> None:
         """Note what became of a change."""
@@ -616,7 +654,11 @@ class Loop:
         self._halted, self._is_paused = "", False
         self._dirty = None
         self._problems.clear()
+        self._deleted.clear()
         self._next_rescan = time.monotonic()
+        if self._remote is not None:
+            # What changed meanwhile comes first: it is decided as a whole.
+            self._settling = self._asked_to_flush(self._remote)
         self._show(News("resumed", "Sync goes on."))
 
     def _forgotten(self) -> None:
@@ -636,8 +678,7 @@ class Loop:
             self._drained(self._remote, deadline)
 
     def _drained(self, remote: Remote, deadline: float) -> None:
-        answer = remote.request("flush")
-        answer.add_done_callback(lambda _: self._queue.put(lambda: None))
+        answer = self._asked_to_flush(remote)
         self._next_rescan = time.monotonic()
         is_looked_at = False
         while True:
@@ -650,11 +691,18 @@ class Loop:
             is_looked_at = True
         answer.result()
 
-    def _is_busy(self, answer: Future[Any]) -> bool:
+    def _asked_to_flush(self, remote: Remote) -> Future[Answer]:
+        answer = remote.request("flush")
+        answer.add_done_callback(lambda _: self._queue.put(lambda: None))
+        return answer
+
+    def _is_busy(self, answer: Future[Answer]) -> bool:
+        return self._is_looking(answer) or self._dirty != set() or bool(self._transfers)
+
+    def _is_looking(self, answer: Future[Answer]) -> bool:
         # The answer first: what was told before it is in the queue by then.
-        if not answer.done() or self._dirty != set() or self._transfers:
-            return True
-        return self._local.due() is not None or not self._queue.empty()
+        is_told = answer.done()
+        return not is_told or self._local.due() is not None or not self._queue.empty()
 
     def _call(self, action: Callable[..., None], *arguments: Any) -> None:
         """Run an action in the loop's thread, and wait for its end."""

@@ -1,91 +1,142 @@
-"""Step 5, sync: file events of the workspace, as hints where to look."""
+"""Step 5, sync: file events of the workspace, as hints where to look.
+
+On Linux by inotify itself, as in the container; elsewhere by watchdog.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-
-from devkit.sync.agent.places import TEMPORARY
+from devkit.runtime import inotify
+from devkit.sync.agent import places
 
 Hint = Callable[[Path, bool], None]
 """Takes a path at which something happened, and whether a file there is written to its end."""
+Lost = Callable[[str], None]
+"""Takes why no events come from now on; "" where some were lost."""
 
 # Events come at once where they come at all; on network mounts none does.
 _PROBE_S = 1.0
-# Linux tells the end of a write, and of each name that comes and goes.
-_TELLS_END = sys.platform == "linux"
 
 
 @contextmanager
-def watched(folders: Sequence[Path], hint: Hint) -> Iterator[str]:
+def watched(folders: Sequence[Path], hint: Hint, lost: Lost) -> Iterator[str]:
     """Watch folders and all below; yield why no events come, "" where they do."""
-    _mend_watchdog()
+    probe = _Probe(folders[0])
+
+    def seen(path: Path, is_finished: bool) -> None:
+        probe.saw(path)
+        hint(path, is_finished)
+
+    watching = _by_inotify if sys.platform == "linux" else _by_watchdog
+    try:
+        with watching(folders, seen, lost):
+            yield "" if probe.arrives() else "no file events come from this file system"
+    except _NoEvents as why:
+        yield str(why)
+
+
+class _NoEvents(Exception):
+    """The system gives none; its text says why."""
+
+
+class _Probe:
+    """A file that comes and goes: whoever watches hears of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / f"{places.TEMPORARY}probe-{os.getpid()}"
+        self._seen = threading.Event()
+
+    def saw(self, path: Path) -> None:
+        if path == self._path:
+            self._seen.set()
+
+    def arrives(self) -> bool:
+        try:
+            self._path.touch()
+        except OSError:
+            return True  # read-only: nothing changes here
+        try:
+            return self._seen.wait(_PROBE_S)
+        finally:
+            self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _by_inotify(folders: Sequence[Path], hint: Hint, lost: Lost) -> Iterator[None]:
+    try:
+        events = inotify.Inotify(inotify.WANTED | inotify.ATTRIB)
+        for folder in folders:
+            events.watch_below(str(folder), places.is_fleeting_name)
+    except OSError as error:
+        raise _NoEvents(error.strerror or str(error)) from error
+    waiting, stop = os.pipe()
+    thread = threading.Thread(
+        target=_read, args=(events, waiting, hint, lost), daemon=True, name="sync events"
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        os.close(stop)
+        thread.join()
+        os.close(waiting)
+        events.close()
+
+
+def _read(events: inotify.Inotify, stop: int, hint: Hint, lost: Lost) -> None:
+    """Pass on what happens, until the other end of `stop` is closed."""
+    while True:
+        ready, _, _ = select.select([events.fileno(), stop], [], [])
+        if stop in ready:
+            return
+        for mask, path in events.events():
+            if mask & inotify.OVERFLOW:
+                lost("")
+                continue
+            is_folder = bool(mask & inotify.IS_DIRECTORY)
+            if is_folder and mask & (inotify.CREATE | inotify.MOVED_TO):
+                try:
+                    if not places.is_fleeting_name(os.path.basename(path)):  # noqa: PTH119
+                        events.watch_below(path, places.is_fleeting_name)
+                except OSError as error:
+                    lost(error.strerror or str(error))
+            is_open = bool(mask & inotify.CREATE) and not is_folder
+            hint(Path(path), not is_open)
+
+
+@contextmanager
+def _by_watchdog(folders: Sequence[Path], hint: Hint, _lost: Lost) -> Iterator[None]:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers import Observer
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            kind, path = event.event_type, Path(os.fsdecode(event.src_path))
+            if kind == "moved":
+                hint(path, True)
+                hint(Path(os.fsdecode(event.dest_path)), True)
+            elif kind in ("deleted", "closed"):
+                hint(path, True)
+            elif kind in ("created", "modified"):
+                # Here nobody tells the end of a write: the file has to be at rest for a while.
+                hint(path, event.is_directory)
+
     observer = Observer()
-    handler = _Handler(hint)
     try:
         for folder in folders:
-            observer.schedule(handler, str(folder), recursive=True)
+            observer.schedule(Handler(), str(folder), recursive=True)
         observer.start()
-    except OSError as error:  # the system's limit of watches is reached
-        yield error.strerror or str(error)
-        return
+    except OSError as error:
+        raise _NoEvents(error.strerror or str(error)) from error
     try:
-        yield "" if _arrives(folders[0], handler) else "no file events come from this file system"
+        yield
     finally:
         observer.stop()
         observer.join()
-
-
-def _mend_watchdog() -> None:
-    """Make watchdog fit for what is done here; version 7.1 and before."""
-    # It rescans new folders, and warns of each file that it then knows twice.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
-    if not _TELLS_END:
-        return
-    with suppress(ImportError):
-        from watchdog.observers import inotify_move_event_grouper as grouper
-
-        # A name that leaves the tree is waited for half a second, and all behind it waits, too.
-        # The kernel puts both halves of a move in the queue at once.
-        grouper.InotifyMoveEventGrouper.delay = 0.005
-
-
-def _arrives(folder: Path, handler: _Handler) -> bool:
-    probe = folder / f"{TEMPORARY}probe-{os.getpid()}"
-    handler.probe = str(probe)
-    try:
-        probe.touch()
-    except OSError:
-        return True  # read-only: nothing changes here
-    try:
-        return handler.seen.wait(_PROBE_S)
-    finally:
-        probe.unlink(missing_ok=True)
-
-
-class _Handler(FileSystemEventHandler):
-    def __init__(self, hint: Hint) -> None:
-        self._hint = hint
-        self.probe = ""
-        self.seen = threading.Event()
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.src_path)
-        if path == self.probe:
-            self.seen.set()
-        kind = event.event_type
-        if kind == "moved":
-            self._hint(Path(path), True)
-            self._hint(Path(os.fsdecode(event.dest_path)), True)
-        elif kind in ("deleted", "closed"):
-            self._hint(Path(path), True)
-        elif kind in ("created", "modified") and not (kind == "modified" and event.is_directory):
-            self._hint(Path(path), event.is_directory)

@@ -89,6 +89,18 @@ class Workspace(Side):
         inside = local.is_relative_to(self._source)
         return str(local.relative_to(self._source) if inside else local)
 
+    def folds_case(self) -> bool:
+        """Whether the file system takes "A" and "a" for one name."""
+        probe = self._source / f"{places.TEMPORARY}case-{os.getpid()}"
+        try:
+            probe.touch()
+        except OSError:
+            return False  # nothing is written there anyway
+        try:
+            return probe.with_name(probe.name.upper()).exists()
+        finally:
+            probe.unlink(missing_ok=True)
+
     def watched_folders(self) -> list[Path]:
         """The folders in which something may change."""
         outside = {

@@ -159,9 +159,9 @@ def test_small_edits_arrive_before_a_large_file(service: Synced) -> None:
 
 def test_small_edits_arrive_before_a_large_file_of_the_container(service: Synced) -> None:
     service.inside("head -c 200M /dev/urandom > large.bin; echo end > made.txt")
-    with service.news() as news:
+    with service.saver() as save, service.news() as news:
         for number in range(20):
-            service.inside(f"echo {number} > small{number}.txt")
+            save(f"small{number}.txt", f"{number}\n")
             service.write(f"here{number}.txt", f"{number}\n")
             missing = {f"small{number}.txt", f"here{number}.txt"}
             while missing:

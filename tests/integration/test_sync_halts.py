@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from queue import SimpleQueue
+from typing import cast
 
 import pytest
 
+from devkit.engine import Engine
+from devkit.engines.pipe_stream import PipeStream
+from devkit.sync.remote import Remote, Told
 from tests.syncing import DEVKIT, HELPER, SCORE, Synced, synced
 
 pytestmark = pytest.mark.engine
@@ -228,6 +234,39 @@ def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: S
     finally:
         assert service.json("sync", "stop")["ok"]
         service.debug()
+
+
+class _FewWatches:
+    """Runs an agent on this machine, where it may watch two folders."""
+
+    def exec(self, _container: str, command: list[str], **_: object) -> PipeStream:
+        limited = 'echo 2 > /proc/sys/user/max_inotify_watches; exec "$@"'
+        alone = ["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"]
+        return PipeStream([*alone, *command], env=os.environ)
+
+
+def test_where_watches_end_the_agent_looks_again_and_again(tmp_path: Path) -> None:
+    (tmp_path / "a/b/c/d").mkdir(parents=True)
+    told = SimpleQueue[Told]()
+    engine, root = cast("Engine", _FewWatches()), PurePosixPath(tmp_path)
+    with Remote(engine, "here", root, told=told.put, lost=lambda _: None) as remote:
+        assert "inotify" in remote.scan().without_events
+        (tmp_path / "a/b/c/d/file.txt").write_text("new\n")
+        while "a/b/c/d/file.txt" not in told.get(timeout=60).entries:
+            pass
+
+
+def test_a_read_only_container_says_what_it_refuses(base_image: str) -> None:
+    with synced("read-only", base_image, "--read-only") as service:
+        service.write("helper.py", "WORD = 'refused'\n")
+        service.write("new.txt", "new\n")
+        refused = dict.fromkeys(["helper.py", "new.txt"], "Read-only file system")
+        assert service.flush()["problems"] == refused
+        assert service.json("sync", "status")["problems"] == refused
+        assert service.json("sync", "stop")["ok"]
+        assert service.json("sync", "--push")["failed"] == refused
+        assert service.read_inside("helper.py") == HELPER
+        assert (service.folder / "new.txt").read_text() == "new\n"
 
 
 def test_a_container_without_python_is_pushed_to_and_pulled_from(service: Synced) -> None:

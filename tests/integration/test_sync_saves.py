@@ -39,13 +39,6 @@ while True:
         break
 print(bad, reads)
 """
-SAVER = """
-import os, sys
-for line in sys.stdin:
-    with open(".new", "w") as file:
-        file.write(line.strip() + ":" + "x" * 60000)
-    os.replace(".new", "watched.txt")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -254,11 +247,10 @@ def test_a_reader_on_the_host_sees_no_torn_and_no_missing_file(service: Synced) 
     service.in_step()
     bad, ended = [0], threading.Event()
     reader = threading.Thread(target=_read_on, args=(service.folder / "watched.txt", bad, ended))
-    command = ["sh", "-c", f'cd {service.root} && exec python3 -u -c "$0"', SAVER]
-    with closing(service.engine.exec(service.container, command)) as saver, service.news() as news:
+    with service.saver() as save, service.news() as news:
         reader.start()
         for number in range(200):
-            saver.write(b"%d\n" % number)
+            save("watched.txt", f"{number}:" + "ab"[number % 2] * 60000)
             while next(news)["path"] != "watched.txt":
                 pass
         ended.set()

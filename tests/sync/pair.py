@@ -164,7 +164,8 @@ class Pair:
         if not self._events:
             self.loop.run(self._connect, without_events="it is a test")
             return
-        with watched(workspace.watched_folders(), self.loop.hint) as why:
+        folders = workspace.watched_folders()
+        with watched(folders, self.loop.hint, self.loop.events_lost) as why:
             self.loop.run(self._connect, without_events=why)
 
     def _connect(self, told: Any, lost: Any) -> Remote:

@@ -6,7 +6,7 @@ import pytest
 
 from devkit.sync import halt
 from devkit.sync.agent.side import FILE, FOLDER, Entry
-from devkit.sync.reconcile import reconcile
+from devkit.sync.reconcile import Change, Plan, reconcile
 
 A, D = Entry(FILE, "a"), Entry(FOLDER)
 
@@ -65,13 +65,32 @@ def test_a_source_folder_that_is_gone_or_emptied_is_asked_about() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "collide"),
+    ("here", "coming", "collide"),
     [
-        (["a", "b"], False),
-        (["a", "A"], True),
-        (["\u00e9", "e\u0301"], True),
-        (["d/x", "D/x"], True),
+        (["a"], "b", False),
+        (["a"], "a", False),
+        (["a"], "A", True),
+        (["\u00e9"], "e\u0301", True),
+        (["d/x"], "D/x", True),
     ],
 )
-def test_names_that_are_one_on_some_systems_are_found(names: list[str], collide: bool) -> None:
-    assert bool(halt.collision(names)) is collide
+def test_names_that_are_one_on_some_systems_are_found(
+    here: list[str], coming: str, collide: bool
+) -> None:
+    plan = Plan((Change("local", coming, None, A),))
+    assert bool(halt.collision(plan, dict.fromkeys(here, A))) is collide
+
+
+def test_two_names_that_are_there_already_are_no_news() -> None:
+    plan = Plan((Change("local", "new", None, A),))
+    assert not halt.collision(plan, {"a": A, "A": A})
+
+
+def test_deletions_that_came_in_pieces_count_together() -> None:
+    before = {f"f{number}": A for number in range(40)}
+    left = {path: A for path in before if path > "f25"}
+    plan = reconcile(before, left, before)
+    count = len(plan.deletions("remote"))
+    assert 0 < count <= 20
+    assert not halt.reason(plan, before, left, before)
+    assert "would be deleted" in halt.reason(plan, before, left, before, before={"remote": 20})

@@ -40,7 +40,12 @@ def parts(path: str) -> List[str]:
 
 def is_fleeting(path: str) -> bool:
     """Whether a path is none of ours, or is in a folder that is none."""
-    return any(FLEETING.fullmatch(name) for name in path.split("/"))
+    return any(map(is_fleeting_name, path.split("/")))
+
+
+def is_fleeting_name(name: str) -> bool:
+    """Whether a file or folder of that name is none of ours."""
+    return FLEETING.fullmatch(name) is not None
 
 
 def leads_inside(path: str, target: str) -> bool:

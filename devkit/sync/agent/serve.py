@@ -323,17 +323,14 @@ class Agent:
         """Watch a folder and all in it; where the system's watches end, scans have to do."""
         if not self._events:
             return
-        self._without_events = ""
         top = os.path.join(self._side.root, path) if path else self._side.root
-        for here, folders, _ in os.walk(top):
-            folders[:] = [name for name in folders if not places.FLEETING.fullmatch(name)]
-            try:
-                self._events.watch(here)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self._without_events = reason(error)
-                return
+        try:
+            self._events.watch_below(top, places.is_fleeting_name)
+        except OSError as error:
+            self._without_events = reason(error)
+        else:
+            if not path:
+                self._without_events = ""
 
     def _send(self, message: Dict[str, Any], content: bytes = b"") -> None:
         self._output(frame(message, content))
