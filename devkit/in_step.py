@@ -89,7 +89,7 @@ def side(order: Order, running: RunningService, journal: Journal) -> tuple[Works
     ignore = Ignore(
         order.source,
         extra=order.ignore,
-        left_out=build_files.left_out(order.source, order.root),
+        left_out=lambda: build_files.left_out(order.source, order.root),
         never=build_files.never(order.source, order.root),
     )
     source, placed = _layout(running)

@@ -227,20 +227,25 @@ class Synced:
 
     def cleared(self) -> None:
         """Make both sides what they were in the beginning."""
+        self._settled()
         for item in self.folder.iterdir():
             if item.name in ("score.py", "helper.py", ".devkit", ".vscode", "devkit.yaml"):
                 continue
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
         self.write("score.py", SCORE)
         self.write("helper.py", HELPER)
-        for _ in range(5):  # what was deleted may be found in more than one go
-            try:
-                self.flush()
-            except SyncHalted:
-                self.ask("resume")
+        self._settled()
         assert set(self.in_step()) == {"score.py", "helper.py"}
         self.ask("reset")
         self.flush()
+
+    def _settled(self) -> None:
+        """Bring both in step, and say yes to what it halts for."""
+        try:
+            self.flush()
+        except SyncHalted:
+            self.ask("resume")
+            self.flush()
 
 
 def _ours(listed: bytes) -> Tree:

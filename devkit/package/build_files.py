@@ -110,38 +110,27 @@ def whole(path: Path, under: PurePosixPath) -> tuple[ContextFile, ...]:
 
 
 def never(folder: Path, ignore: Path) -> Callable[[str], bool]:
-    """Return what says of a path below `folder` whether nothing brings it into a container."""
+    """Return what says of a path below `folder` whether nothing brings it into a container.
+
+    A folder's path has "/" at its end.
+    """
 
     def is_never(relative: str) -> bool:
-        name = relative.rpartition("/")[2]
+        path = relative.removesuffix("/")
+        name = path.rpartition("/")[2]
         if _NEVER_NAMES.fullmatch(name) or _KEY_NAMES.fullmatch(name):
             return True
         if _PERHAPS_KEY_NAMES.fullmatch(name):
-            return not _Rules.of(folder, ignore).asks_for(relative)
-        return (folder / relative / "pyvenv.cfg").is_file()
+            return not _Rules.of(folder, ignore).asks_for(path)
+        return path != relative and (folder / path / "pyvenv.cfg").is_file()
 
     return is_never
 
 
 def left_out(folder: Path, ignore: Path) -> Callable[[str], bool]:
-    """Return what says of a path below `folder` whether .dockerignore leaves it out now."""
-    read = list[tuple[list[float], _Rules]]()
-
-    def is_left_out(relative: str) -> bool:
-        now = [_changed_at(base / ".dockerignore") for base in (folder, ignore)]
-        if not read or read[0][0] != now:
-            read[:] = [(now, _Rules.of(folder, ignore))]
-        rules = read[0][1]
-        return rules.ignores(relative) and not rules.keep_below(relative)
-
-    return is_left_out
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    """Return what says of a path below `folder` whether .dockerignore leaves it out."""
+    rules = _Rules.of(folder, ignore)
+    return lambda relative: rules.ignores(relative) and not rules.keep_below(relative)
 
 
 @dataclass(frozen=True)

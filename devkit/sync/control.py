@@ -141,7 +141,8 @@ class Control:
             return {"ok": True, **self._done(request)}
         except (EngineError, SyncHalted, OSError) as error:
             code = getattr(error, "code", "OSError")
-            return {"ok": False, "code": code, "message": str(error)}
+            hint = getattr(error, "hint", None)
+            return {"ok": False, "code": code, "message": str(error), "hint": hint}
 
     def _done(self, request: dict[str, Any]) -> dict[str, Any]:
         what = request.get("do")
@@ -201,7 +202,7 @@ class Running:
             raise EngineError("The sync has just ended.", hint=_HINT) from error
         if not answer.pop("ok"):
             kind = SyncHalted if answer.get("code") == "SyncHalted" else EngineError
-            raise kind(str(answer["message"]), hint=_HINT)
+            raise kind(str(answer["message"]), hint=answer.get("hint") or _HINT)
         return answer
 
     def follow(self) -> Iterator[dict[str, Any]]:

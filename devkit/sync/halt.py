@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -38,7 +39,25 @@ def reason(
     """
     below = [_below(entries, under) for entries in (ancestor, local, remote)]
     gone = _gone(ancestor, local, remote, under) or _emptied(*below)
-    return gone or _many_deletions(plan, ancestor, before)
+    return gone or _many_deletions(plan, ancestor, {"local": local, "remote": remote}, before)
+
+
+def lost(plan: Plan, side: SideName, entries: Entries) -> list[str]:
+    """Return the files that a plan deletes on a side, but for those that only get another name."""
+    deleted = plan.deletions(side)
+    if not deleted:
+        return deleted
+    gone = set(deleted)
+    # Each content that stays, under another name, makes up for one that goes.
+    stay = Counter(entry.digest for path, entry in entries.items() if path not in gone)
+    stay.update(c.new.digest for c in plan.changes if c.side == side and c.new is not None)
+    found = []
+    for path in deleted:
+        digest = entries[path].digest if path in entries else ""
+        stay[digest] -= 1
+        if stay[digest] < 0:
+            found.append(path)
+    return found
 
 
 def collision(plan: Plan, local: Entries) -> str:
@@ -77,10 +96,14 @@ def _emptied(ancestor: Entries, local: Entries, remote: Entries) -> str:
     return ""
 
 
-def _many_deletions(plan: Plan, ancestor: Entries, before: Mapping[SideName, int]) -> str:
-    sides: tuple[SideName, SideName] = ("local", "remote")
-    for side in sides:
-        gone, earlier = len(plan.deletions(side)), before.get(side, 0)
+def _many_deletions(
+    plan: Plan,
+    ancestor: Entries,
+    sides: Mapping[SideName, Entries],
+    before: Mapping[SideName, int],
+) -> str:
+    for side, entries in sides.items():
+        gone, earlier = len(lost(plan, side, entries)), before.get(side, 0)
         files = earlier + sum(entry.kind != FOLDER for entry in ancestor.values())
         if gone and gone + earlier > max(_FEW, int(files * _SHARE)):
             return f"{gone + earlier} of {files} files would be deleted in the {_WHERE[side]}."

@@ -7,7 +7,7 @@ something back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -23,7 +23,7 @@ class Ignore:
         source: Path,
         *,
         extra: Iterable[str] = (),
-        left_out: Callable[[str], bool] = lambda _: False,
+        left_out: Callable[[], Callable[[str], bool]] = lambda: lambda _: False,
         never: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """Read the rules.
@@ -31,12 +31,12 @@ class Ignore:
         Args:
             source: the folder that paths are counted from.
             extra: patterns, as a line of .gitignore has them.
-            left_out: what the image leaves out (.dockerignore).
-            never: what no rule brings back (keys and passwords).
+            left_out: reads what the image leaves out (.dockerignore).
+            never: what no rule brings back (keys and passwords); a folder has "/" at its end.
         """
         self._source = source
         self._extra = GitIgnoreSpec.from_lines(extra)
-        self._left_out = left_out
+        self._read_left_out = left_out
         self._never = never
         self.refresh()
 
@@ -44,6 +44,8 @@ class Ignore:
         """Forget what the files said."""
         self._specs: dict[tuple[str, str], GitIgnoreSpec | None] = {}
         self._folders: dict[str, bool] = {}
+        self._rules: dict[str, list[_Rule]] = {}
+        self._left_out = self._read_left_out()
         self._above = _above(self._source)
 
     @staticmethod
@@ -68,31 +70,51 @@ class Ignore:
 
     def _matches(self, path: str, marked: str) -> bool:
         """Ask all rules about a path, `marked` with "/" for a folder; the last that says so."""
-        if self._never(path):
+        if self._never(marked):
             return True
-        answers = [spec.check_file(above + marked).include for above, spec in self._above]
-        answers += self._in_folders(".gitignore", marked)
-        answers.append(self._left_out(path) or None)
-        answers += self._in_folders(".devkitignore", marked)
-        answers.append(self._extra.check_file(marked).include)
-        return bool(next((answer for answer in reversed(answers) if answer is not None), False))
+        folder = f"{path.rpartition('/')[0]}/".removeprefix("/")
+        rules = self._rules.get(folder)
+        if rules is None:
+            rules = self._rules[folder] = list(self._of(folder))
+        for rule in rules:
+            answer = rule(path, marked)
+            if answer is not None:
+                return answer
+        return False
 
-    def _in_folders(self, name: str, marked: str) -> list[bool | None]:
-        """What the files of a name say, from the source folder down to the path's own."""
-        answers = list[bool | None]()
-        folder = ""
-        for part in ["", *marked.rstrip("/").split("/")[:-1]]:
-            folder = f"{folder}{part}/" if part else folder
+    def _of(self, folder: str) -> Iterator[_Rule]:
+        """What counts for the names in a folder ("" or "NAME/"), the strongest first."""
+        if self._extra.patterns:
+            yield _by(self._extra, "")
+        yield from self._in_folders(".devkitignore", folder)
+        yield lambda path, _: self._left_out(path) or None
+        yield from self._in_folders(".gitignore", folder)
+        for above, spec in reversed(self._above):
+            yield _by(spec, "", above)
+
+    def _in_folders(self, name: str, folder: str) -> Iterator[_Rule]:
+        """The files of a name, from the path's own folder up to the source folder."""
+        while True:
             spec = self._spec(folder, name)
             if spec is not None:
-                answers.append(spec.check_file(marked.removeprefix(folder)).include)
-        return answers
+                yield _by(spec, folder)
+            if not folder:
+                return
+            folder = f"{folder[:-1].rpartition('/')[0]}/".removeprefix("/")
 
     def _spec(self, folder: str, name: str) -> GitIgnoreSpec | None:
         key = (folder, name)
         if key not in self._specs:
             self._specs[key] = _read(self._source / folder / name)
         return self._specs[key]
+
+
+_Rule = Callable[[str, str], bool | None]
+
+
+def _by(spec: GitIgnoreSpec, folder: str, above: str = "") -> _Rule:
+    """What a file of rules in a folder says; `above` leads from it to the source folder."""
+    return lambda _, marked: spec.check_file(above + marked.removeprefix(folder)).include
 
 
 def _above(source: Path) -> list[tuple[str, GitIgnoreSpec]]:

@@ -39,7 +39,7 @@ Connect = Callable[[Callable[[Told], None], Callable[[EngineError], None]], Remo
 """Starts an agent; it gets who takes what is told, and why the stream ended."""
 
 # After the first event: does more come with it, as with a checkout?
-_MORE_S = 0.0005
+_MORE_S = 0.0002
 # Events that come this close together belong to one batch, up to a longest time.
 _BATCH_S = 0.02
 _LONGEST_BATCH_S = 3.0
@@ -60,6 +60,8 @@ _RESCAN_SHARE = 200
 _ABANDONED_S = 60.0
 # More of them are decided faster as a whole.
 _MOST_PATHS = 2000
+# More changes are told by their number.
+_MOST_TOLD = 10
 
 
 class Loop:
@@ -111,6 +113,7 @@ class Loop:
         self._has_moved_there = False
         self._stream = object()
         self._folds_case = False
+        self._is_told = True
         self._settling: Future[Answer] | None = None
         self._deleted: deque[tuple[float, Counter[SideName]]] = deque()
         self._git_lock = _git_folder(Path(workspace.root)) / "index.lock"
@@ -231,7 +234,9 @@ class Loop:
             try:
                 self._compare_all(remote)
                 plan = self.plan()
-                self._flushed(None)
+                while self._dirty != set() or self._transfers or self._local.due() is not None:
+                    self._turn()
+                    self._check_halt()
             finally:
                 self._remote = None
                 self._store()
@@ -458,6 +463,9 @@ class Loop:
         for conflict in plan.conflicts:
             self._settle(conflict)
         contents, self._contents = self._contents, {}
+        self._is_told = len(plan.changes) <= _MOST_TOLD
+        if not self._is_told:
+            self._show(News.of_many(plan.changes))
         apply = Apply(self._workspace, self._remote, contents, self._done)
         apply.changes(plan.changes)
         for path, transfer in apply.transfers:
@@ -493,8 +501,10 @@ class Loop:
             before=before,
         )
         why = why or (halt.collision(plan, self._local.told) if self._folds_case else "")
-        sides: tuple[SideName, SideName] = ("local", "remote")
-        gone = Counter({side: len(plan.deletions(side)) for side in sides})
+        here, there = self._local.told, self._there.entries
+        gone = Counter[SideName]()
+        gone["local"] = len(halt.lost(plan, "local", here))
+        gone["remote"] = len(halt.lost(plan, "remote", there))
         if not why and gone.total():
             self._deleted.append((now, gone))
         return why
@@ -527,6 +537,8 @@ class Loop:
         self._rows.append((change.side, path, change.old, new, ""))
         self._moves.pop(path, None)
         self._changes += 1
+        if not self._is_told:
+            return
         took_s = time.monotonic() - self._began if self._began else None
         self._show(News.of(change, self._workspace.shown(path), seconds=took_s))
 
@@ -682,14 +694,19 @@ class Loop:
         self._next_rescan = time.monotonic()
         is_looked_at = False
         while True:
-            if self._is_halted() or time.monotonic() > deadline:
-                why = self._halted or ("It is paused." if self._is_paused else "It takes too long.")
-                raise SyncHalted(f"Workspace and container are not in step. {why}", hint=HINT)
+            self._check_halt()
+            if time.monotonic() > deadline:
+                raise SyncHalted("Workspace and container are not in step yet.", hint=HINT)
             if is_looked_at and not self._is_busy(answer):
                 break
             self._turn()
             is_looked_at = True
         answer.result()
+
+    def _check_halt(self) -> None:
+        if self._is_halted():
+            why = self._halted or "It is paused."
+            raise SyncHalted(f"Workspace and container are not in step. {why}", hint=HINT)
 
     def _asked_to_flush(self, remote: Remote) -> Future[Answer]:
         answer = remote.request("flush")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,6 +27,14 @@ class News:
         where = "container" if change.side == "remote" else "workspace"
         text = str(replace(change, path=shown))
         return cls("changed", text, shown, where, seconds)
+
+    @classmethod
+    def of_many(cls, changes: Sequence[Change]) -> News:
+        """Tell how many changes are carried out."""
+        there = sum(change.side == "remote" for change in changes)
+        parts = [f"-> {there} files and folders"] * bool(there)
+        parts += [f"<- {len(changes) - there} files and folders"] * (there < len(changes))
+        return cls("changed", ", ".join(parts))
 
     def __str__(self) -> str:
         return self.text.encode(errors="replace").decode()

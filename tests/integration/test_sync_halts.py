@@ -64,17 +64,18 @@ def test_a_workspace_moved_away_halts_and_deletes_nothing(service: Synced) -> No
     with service.sync() as sync, service.news() as news:
         service.folder.rename(away)
         try:
+            service.inside("echo edited > data/0.txt")
             while (told := next(news))["event"] != "halted":
                 assert told["event"] != "changed"
             assert "The workspace is not there" in told["text"]
-            assert len(service.inside("ls data").split()) == 5
+            assert service.inside("ls data").split() == [b"%d.txt" % n for n in range(5)]
+            assert not service.folder.exists()
         finally:
-            if service.folder.exists():
-                shutil.rmtree(service.folder)
             away.rename(service.folder)
         sync.ask("resume")
     service.write("data/new.txt", "new\n")
     assert len([path for path in service.in_step() if path.startswith("data/")]) == 6
+    assert (service.folder / "data/0.txt").read_text() == "edited\n"
 
 
 def test_an_emptied_workspace_halts_and_reset_brings_it_back(service: Synced) -> None:

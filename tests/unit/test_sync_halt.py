@@ -12,7 +12,7 @@ A, D = Entry(FILE, "a"), Entry(FOLDER)
 
 
 def files(count: int, start: int = 0) -> dict[str, Entry]:
-    return {f"{number}": A for number in range(start, start + count)}
+    return {f"{number}": Entry(FILE, f"{number}") for number in range(start, start + count)}
 
 
 def why(
@@ -87,10 +87,16 @@ def test_two_names_that_are_there_already_are_no_news() -> None:
 
 
 def test_deletions_that_came_in_pieces_count_together() -> None:
-    before = {f"f{number}": A for number in range(40)}
-    left = {path: A for path in before if path > "f25"}
+    before = {f"f{number}": Entry(FILE, f"{number}") for number in range(40)}
+    left = {path: entry for path, entry in before.items() if path > "f25"}
     plan = reconcile(before, left, before)
     count = len(plan.deletions("remote"))
     assert 0 < count <= 20
     assert not halt.reason(plan, before, left, before)
     assert "would be deleted" in halt.reason(plan, before, left, before, before={"remote": 20})
+
+
+def test_files_that_only_get_another_name_are_not_lost() -> None:
+    before = files(40)
+    renamed = {f"new/{path}": entry for path, entry in before.items()} | {"new": D}
+    assert not why(before, renamed, before)

@@ -74,7 +74,7 @@ def test_rules_from_above_the_source_folder_count(tmp_path: Path) -> None:
 
 def test_devkitignore_brings_back_what_git_leaves_out(tmp_path: Path) -> None:
     put(tmp_path, **{".gitignore": "data.csv", ".devkitignore": "!data.csv\nnotes"})
-    ignore = Ignore(tmp_path, left_out=lambda path: path == "tests")
+    ignore = Ignore(tmp_path, left_out=lambda: lambda path: path == "tests")
     assert not ignore.ignores("data.csv", is_folder=False)
     assert ignore.ignores("notes", is_folder=False)
     assert ignore.ignores("tests", is_folder=True)

@@ -401,14 +401,18 @@ class Side:
             return Entry(LINK, target) if places.leads_inside(path, target) else Entry(OTHER)
         if not stat.S_ISREG(info.st_mode):
             return Entry(OTHER)
-        digest = self._digest(folder, name, path, unknown)
+        digest = self._digest(folder, name, path, _signature(info), unknown)
         return None if digest is None else Entry(FILE, digest, _runs(info.st_mode))
 
     def _digest(
-        self, folder: int, name: str, path: str, unknown: Optional[Dict[str, str]]
+        self,
+        folder: int,
+        name: str,
+        path: str,
+        signature: Signature,
+        unknown: Optional[Dict[str, str]],
     ) -> Optional[str]:
         """Return a file's digest; None where it goes to `unknown` instead."""
-        signature = _signature_at(folder, name)
         cached = self._digests.get(path)
         if cached is not None and cached[0] == signature and _is_old(signature, cached[2]):
             return cached[1]
