@@ -50,7 +50,8 @@ def sync(ctx: click.Context, *, once: bool, direction: str | None, mode: str | N
         if once or direction or app.dry_run:
             done = syncing.once(dry_run=app.dry_run)
             said = {**_plan(done.plan), "failed": done.failed, "is_done": done.is_done}
-            app.out.result(said, str(done))
+            app.out.result(said, str(done), ok=not done.failed)
+            ctx.exit(1 if done.failed else 0)
         else:
             _follow(app, syncing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Callable, Dict, Iterator, Tuple
@@ -13,6 +14,8 @@ IS_DIRECTORY, OVERFLOW = 0x40000000, 0x4000
 WANTED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE
 _ONLY_DIRECTORY = 0x01000000
 _HEADER = struct.Struct("iIII")
+# ENOSPC means something else here than on a disk.
+_LIMIT = "the limit of inotify watches is reached (fs.inotify.max_user_watches)"
 
 
 class Inotify:
@@ -38,7 +41,9 @@ class Inotify:
         """Watch `folder`, not what is below it; OSError when the limit of watches is reached."""
         number = self._add(self._fd, os.fsencode(folder), self._wanted | _ONLY_DIRECTORY)
         if number < 0:
-            raise OSError(ctypes.get_errno(), "inotify_add_watch", folder)
+            number = ctypes.get_errno()
+            is_full = number == errno.ENOSPC
+            raise OSError(number, _LIMIT if is_full else os.strerror(number), folder)
         self._folders[number] = folder
 
     def watch_below(self, folder: str, skips: Callable[[str], bool]) -> None:

@@ -253,7 +253,7 @@ def _described(loop: Loop) -> dict[str, Any]:
         "pending": [_shown(path) for path in status.pending],
         "conflicts": {_shown(path): _shown(copy) for path, copy in status.conflicts.items()},
         "problems": {_shown(path): why for path, why in status.problems.items()},
-        "without_events": status.without_events,
+        "without_events": dict(status.without_events),
         "text": str(status),
     }
 

@@ -106,6 +106,7 @@ class Loop:
         self._stopping = False
         self._is_over = False
         self._without_events = ""
+        self._without_events_there = ""
         self._next_rescan = float("inf")
         self._began = 0.0
         self._moves: Counter[str] = Counter()
@@ -144,7 +145,14 @@ class Loop:
             pending=tuple(map(shown, tuple(self._transfers))),
             conflicts={shown(path): shown(copy) for path, copy in dict(self._conflicts).items()},
             problems={shown(path): why for path, why in self._not_in_step().items()},
-            without_events=self._without_events,
+            without_events={
+                where: why
+                for where, why in (
+                    ("workspace", self._without_events),
+                    ("container", self._without_events_there),
+                )
+                if why
+            },
         )
 
     def _not_in_step(self) -> dict[str, str]:
@@ -415,6 +423,7 @@ class Loop:
         self._workspace.sweep(older_s=_ABANDONED_S)
         self._there.begin(there.entries)
         self._unknown["remote"] = there.unknown
+        self._without_events_there = there.without_events
         if here is not None:
             self._local = Watched(self._workspace, here.entries)
             self._local.digest(path for path, why in here.unknown.items() if why == PENDING)

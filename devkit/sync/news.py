@@ -46,7 +46,7 @@ class Status:
 
     `state` is connecting, syncing, watching, paused or halted; `reason` says why it halted or is
     not connected. `pending` are large files on their way; `problems` say why a path is not in step.
-    `without_events`: why the workspace has to be looked at again and again.
+    `without_events`: why a side has to be looked at again and again.
     """
 
     state: str
@@ -57,7 +57,7 @@ class Status:
     pending: tuple[str, ...]
     conflicts: Mapping[str, str]
     problems: Mapping[str, str]
-    without_events: str
+    without_events: Mapping[str, str]
 
     def __str__(self) -> str:
         lines = [f"{self.state} ({self.mode}), {self.files} files"]
@@ -65,6 +65,6 @@ class Status:
         lines += [f"on its way  {path}" for path in self.pending]
         lines += [f"conflict    {path}: {copy}" for path, copy in self.conflicts.items()]
         lines += [f"not in step {path}: {why}" for path, why in self.problems.items()]
-        if self.without_events:
-            lines.append(f"The workspace is looked at every second: {self.without_events}.")
+        for side, why in self.without_events.items():
+            lines.append(f"the {side} is looked at every second: {why}")
         return "\n".join(lines).encode(errors="replace").decode()

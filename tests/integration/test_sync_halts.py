@@ -225,7 +225,7 @@ def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: S
     subprocess.run(started, cwd=service.folder, check=True, capture_output=True)
     try:
         status = service.flush()
-        assert "inotify" in status["without_events"]
+        assert "inotify" in status["without_events"]["workspace"]
         assert "looked at every second" in service.devkit("sync", "status").stdout
         with service.news() as news:
             service.write("deep/3/file.txt", "new\n")
