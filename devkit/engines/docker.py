@@ -76,6 +76,8 @@ class DockerEngine:
         """Make an image: through buildx where it is installed, else by the engine's own builder."""
         through_buildkit = self.name == "docker" and buildx.is_installed()
         dockerfile = (through_buildkit and spec.buildkit_dockerfile) or spec.dockerfile
+        if not through_buildkit:
+            docker_build.refuse_secrets(spec)
         with self._translated(str(spec.tag)):
             docker_build.ensure_bases(self._client, spec, dockerfile, progress=progress)
             log.info("docker build --tag %s -", spec.tag)

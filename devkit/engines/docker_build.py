@@ -21,18 +21,25 @@ _KEPT_LINES = 400
 _CHUNK = 1 << 20
 
 
-def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
-    """Build an image with the engine's own builder.
+def refuse_secrets(spec: BuildSpec) -> None:
+    """Check that the engine's own builder can build it: it knows no secrets.
 
     Raises:
-        SecretRefused: that builder knows no secrets.
-        BuildError: or one of its kind, as the output says.
+        SecretRefused: there is one.
     """
     if spec.secrets:
         raise SecretRefused(
             "The package index needs a password, and only BuildKit keeps it out of the image.",
             hint="Install docker-buildx, or use an index without a password.",
         )
+
+
+def build(client: APIClient, spec: BuildSpec, *, progress: Progress) -> None:
+    """Build an image with the engine's own builder.
+
+    Raises:
+        BuildError: or one of its kind, as the output says.
+    """
     output: deque[str] = deque(maxlen=_KEPT_LINES)
     errors: list[str] = []
     # Closed in every case: that ends the connection, and so tells the engine to give up the build.

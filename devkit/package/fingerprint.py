@@ -14,6 +14,8 @@ from devkit.engine import BuildSpec, ContextFile
 from devkit.errors import BadValue
 
 # Below that, reading a file costs about as much as looking it up.
+# How a build gets to its packages is not what it makes; Docker leaves these out of its cache, too.
+_PROXIES = {"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"}
 _CACHED_FROM_BYTES = 256 * 1024
 # A file changed so recently may change again without a new time stamp (git's "racy" entries).
 _RACY_NS = 2_000_000_000
@@ -34,7 +36,7 @@ def of(spec: BuildSpec, *, base_id: str | None) -> str:
         spec.dockerfile,
         spec.buildkit_dockerfile,
         sorted(spec.labels.items()),
-        sorted(spec.args.items()),
+        sorted(item for item in spec.args.items() if item[0].lower() not in _PROXIES),
         spec.platform,
         base_id,
         [

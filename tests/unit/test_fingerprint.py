@@ -102,3 +102,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def _refused(stream: object, algorithm: str) -> None:
     raise AssertionError(f"{stream} was read again")
+
+
+def test_another_way_to_the_packages_is_the_same_image() -> None:
+    one = replace(spec(file(b"1")), args={"A": "1"})
+    other = replace(one, args={"A": "1", "HTTPS_PROXY": "http://me:secret@proxy:3128"})
+    assert fingerprint.of(one, base_id=None) == fingerprint.of(other, base_id=None)
