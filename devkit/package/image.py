@@ -184,7 +184,7 @@ def _check_python(
 
     known = replace(wanted, python=python or wanted.python)
     architecture = platform.split("/")[1] if platform else engine.info().architecture
-    check_pins(known, reach, architecture=architecture)
+    check_pins(known, reach, architecture=architecture, platform=platform)
 
 
 def _python_of(image: Image | None) -> str | None:

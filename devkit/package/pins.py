@@ -51,13 +51,16 @@ class _Missing:
         return f"{requirement.name}{requirement.specifier} ({self.pin.line.place}; {could})"
 
 
-def check_pins(environment: Environment, network: Network, *, architecture: str) -> None:
+def check_pins(
+    environment: Environment, network: Network, *, architecture: str, platform: str | None = None
+) -> None:
     """Ask the index whether each exact pin has a build for the image's Python.
 
     Args:
         environment: whose pins.
         network: where its packages come from.
         architecture: the image's, in Docker's words ("amd64").
+        platform: the one that was asked for, to be named.
 
     Raises:
         NoBuildForPython: some have none; all of them are named, with the nearest versions.
@@ -73,7 +76,8 @@ def check_pins(environment: Environment, network: Network, *, architecture: str)
     if missing:
         fits_all = (p for p in reversed(PYTHONS) if not _missing(listed, p, machine))
         raise NoBuildForPython(
-            f"No build for Python {environment.python}: {'; '.join(map(str, missing))}.",
+            f"No build for Python {environment.python}{f' on {platform}' if platform else ''}: "
+            f"{'; '.join(map(str, missing))}.",
             hint=_hint(environment, missing, next(fits_all, None)),
         )
 

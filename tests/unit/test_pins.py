@@ -126,6 +126,12 @@ def test_all_such_pins_are_named_at_once_with_a_python_that_has_them(
     assert "or take Python 3.11" in (caught.value.hint or "")
 
 
+def test_the_platform_that_was_asked_for_is_named(tmp_path: Path, reach: Network) -> None:
+    environment = wanted(tmp_path, "3.13", "numpy==1.26.4")
+    with pytest.raises(NoBuildForPython, match=r"for Python 3\.13 on linux/s390x: numpy"):
+        check_pins(environment, reach, architecture="s390x", platform="linux/s390x")
+
+
 def test_the_images_architecture_decides(tmp_path: Path, reach: Network) -> None:
     check_pins(wanted(tmp_path, "3.13", "numpy==2.5.0"), reach, architecture="arm64")
 
