@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import itertools
 import os
+import queue
 import socket
 import tarfile
 import threading
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,7 @@ from devkit.engine import (
     Tag,
 )
 from devkit.errors import ContainerMissing, ImageMissing, NameInUse, PortInUse
+from devkit.sync.remote import Remote, Told
 
 MEGABYTE = 1024 * 1024
 IMAGE_LABELS = {"devkit.layout": '[{"local": "a \'b\' $c é", "remote": "/d"}]'}
@@ -287,6 +291,37 @@ class EngineContract:
             assert stream.wait() == 0
             assert len(stream.stderr()) == 64 * 1024
             assert stream.stderr().endswith(b"end\n")
+
+    def test_the_agent_of_the_sync_reads_writes_and_tells_over_exec(self, bench: Bench) -> None:
+        container, large = bench.run(), os.urandom(3 * MEGABYTE)
+        root = PurePosixPath(bench.here) / f"agent-{container.name}"
+        told: queue.SimpleQueue[object] = queue.SimpleQueue()
+        with executed(bench, container, "mkdir", str(root)) as stream:
+            assert stream.wait() == 0
+        agent = Remote(bench.engine, container.id, root, told=told.put, lost=told.put)
+        with agent:
+            assert agent.scan().entries == {}
+            agent.request("stage", stage=1, path="large")
+            for start in range(0, len(large), MEGABYTE):
+                agent.request("add", large[start : start + MEGABYTE], stage=1)
+            digest = hashlib.sha256(large).hexdigest()
+            made: dict[str, Any] = {"digest": digest, "expect": None, "executable": False}
+            agent.request("commit", stage=1, path="large", **made).result(30)
+            answer = agent.request("stat", path="large").result(30)
+            parts = [
+                agent.request(
+                    "part", path="large", offset=n, length=MEGABYTE, signature=answer.signature
+                )
+                for n in range(0, len(large), MEGABYTE)
+            ]
+            assert b"".join(part.result(30).content for part in parts) == large
+            script = f"echo inside > {root}/edited"
+            with executed(bench, container, "sh", "-c", script) as stream:
+                assert stream.wait() == 0
+            news = told.get(timeout=30)
+            assert isinstance(news, Told), news
+            assert list(news.entries) == ["edited"]
+            assert list(news.contents.values()) == [b"inside\n"]
 
     def test_exec_takes_variables_and_a_working_directory(self, bench: Bench) -> None:
         container = bench.run()
