@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from bench import command, debugging, idle, latency, package, reload, start
+from bench import command, debugging, idle, latency, package, reload, start, sync, sync_many
 from bench.place import Place, place
 from bench.row import Row
 from bench.table import CAPTION, console, table
@@ -35,6 +35,8 @@ GROUPS = {
     "package": Group("Packaging again", package.rows),
     "start": Group("Until an editor can attach", start.rows),
     "idle": Group("Idle", idle.rows),
+    "sync": Group("One edit, workspace and container in step", sync.rows),
+    "sync-many": Group("Many files, workspace and container in step", sync_many.rows),
     "latency": Group("The front, beside the server without one", latency.rows),
     "debugging": Group("2000 calls of a small function in a request", debugging.rows),
 }

@@ -32,7 +32,8 @@ events = Inotify()
 events.watch_below(sys.argv[1], lambda name: name.startswith(".devkit"))
 print("ready", 0, "", flush=True)
 while True:
-    select.select([events], [], [])
+    if sys.stdin in select.select([events, sys.stdin], [], [])[0]:
+        sys.exit()
     for mask, path in events.events():
         if not mask & (CLOSE_WRITE | MOVED_TO) or mask & IS_DIRECTORY:
             continue
@@ -179,7 +180,7 @@ def _started(words: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    # Its own end in a container goes with its input; the observer reads none, its container goes.
+    # Both end with their input, in a container too.
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from devkit.engine import Engine
 
@@ -36,6 +37,8 @@ class Cost:
     memory_mb: float
     beside_mb: float
     cpu_s: float
+    beside_cpu_s: float
+    beside: tuple[Process, ...]
     by_process: tuple[Process, ...]
 
 
@@ -55,6 +58,8 @@ def cost(engine: Engine, container: str) -> Cost:
         sum(process.pss_mb for process in own),
         sum(process.pss_mb for process in beside),
         sum(process.cpu_s for process in own),
+        sum(process.cpu_s for process in beside),
+        tuple(beside),
         tuple(own),
     )
 
@@ -65,6 +70,17 @@ def cpu_percent(engine: Engine, container: str, duration_s: float) -> float:
     time.sleep(duration_s)
     after = cost(engine, container).cpu_s
     return (after - before) / (time.monotonic() - began) * 100
+
+
+def host_memory_mb(pid: int) -> float:
+    """What a process of this machine holds, shared or not."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1024
+
+
+def host_cpu_s(pid: int) -> float:
+    """The processor time of a process of this machine, so far."""
+    return _process(Path(f"/proc/{pid}/stat").read_text(), "Pss: 0 kB").cpu_s
 
 
 def parsed(text: str) -> list[Process]:

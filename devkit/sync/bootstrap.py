@@ -13,8 +13,17 @@ _MODULES = {
     "inotify": "runtime/inotify.py",
     "places": "sync/agent/places.py",
     "frames": "sync/agent/frames.py",
+    "entry": "sync/agent/entry.py",
+    "digests": "sync/agent/digests.py",
+    "opened": "sync/agent/opened.py",
+    "staged": "sync/agent/staged.py",
+    "swap": "sync/agent/swap.py",
+    "scan": "sync/agent/scan.py",
     "side": "sync/agent/side.py",
     "watched": "sync/agent/watched.py",
+    "notice": "sync/agent/notice.py",
+    "telling": "sync/agent/telling.py",
+    "requests": "sync/agent/requests.py",
     "serve": "sync/agent/serve.py",
 }
 # Reads the modules from standard input, and not a byte more.

@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports():
-    from devkit.sync import remote
+    from devkit.sync import received
     from devkit.sync.agent.frames import Frames
     from devkit.sync.agent.serve import Agent
 
@@ -38,15 +38,15 @@ def feed(data: bytes) -> None:
     """One run: the same bytes to all three."""
     output = list[bytes]()
     agent = Agent(str(reset()), None, output.append)
-    scan = remote.RemoteScan()
+    scan = received.RemoteScan()
     with suppress(ValueError):
         for message, content in Frames().add(data):
             agent.answer(message, content)
             agent.work()
-            with suppress(*remote._NONSENSE):
-                remote._answer(message, content, 1)
-            with suppress(*remote._NONSENSE):
-                remote._filled(scan, message)
+            with suppress(*received.NONSENSE):
+                received.answer(message, content, 1)
+            with suppress(*received.NONSENSE):
+                scan.fill(message)
     agent.close()
     assert {path.name for path in BASE.iterdir()} == {"root", "secret"}, "written outside"
     assert (BASE / "secret").read_text() == SECRET

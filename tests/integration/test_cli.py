@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -134,6 +135,36 @@ def test_an_init_that_raises_is_exit_code_6_and_the_next_edit_heals_it(
     service.edit('    raise RuntimeError("on purpose")\n', "")
     assert service.json("debug", "--detach")["container"] == container
     assert service.json("invoke", "-d", "@sample.json")["status"] == 200
+
+
+def test_debug_says_what_the_sync_does_and_that_the_environment_changed(
+    service: Workspace,
+) -> None:
+    environment = service.folder / "environment.yml"
+    before = environment.read_text("utf-8")
+    following = subprocess.Popen(
+        [DEVKIT, "debug"],
+        cwd=service.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert following.stdout
+    lines = iter(following.stdout.readline, "")
+    try:
+        assert any(line.startswith("devkit: ready") for line in lines)
+        assert any("Press F5" in line for line in lines)
+        service.edit("def init():\n", "def init():  # edited\n")
+        assert any(line.strip() == "-> score.py" for line in lines)
+        environment.write_text(f"{before}  - six\n", "utf-8")
+        assert any(line.startswith("environment.yml changed") for line in lines)
+    finally:
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=60)
+        environment.write_text(before, "utf-8")
+        service.edit("def init():  # edited\n", "def init():\n")
+        service.devkit("sync", "flush")
 
 
 def test_a_reload_runs_init_again(service: Workspace) -> None:

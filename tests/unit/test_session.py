@@ -143,6 +143,24 @@ def test_edited_sources_move_into_the_container_that_runs(
     assert files["new.py"] == b"X = 1\n"
 
 
+def test_a_file_that_was_deleted_is_named_where_no_sync_deletes_it_in_the_container(
+    opened: Open, root: Path, said: list[str]
+) -> None:
+    (root / "old.py").write_text("X = 1\n")
+    debugged(opened())
+    (root / "old.py").unlink()
+    debugged(opened())
+    assert any(line.startswith("Deleted in the workspace and still in") for line in said)
+    assert any("old.py; `devkit sync --once`" in line for line in said)
+
+
+def test_status_names_the_files_that_differ_from_the_containers(opened: Open, root: Path) -> None:
+    debugged(opened())
+    assert opened().status()[2] == []
+    (root / "helper.py").write_text(HELPER + "# edited\n")
+    assert opened().status()[2] == [root / "helper.py"]
+
+
 def test_nothing_is_written_where_the_service_runs_on_the_workspaces_own_files(
     opened: Open, engine: ServingEngine, root: Path
 ) -> None:

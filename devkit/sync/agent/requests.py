@@ -1,0 +1,204 @@
+"""Step 5, sync: what the host may ask of the agent.
+
+Each request has an "id" that its answer repeats (`bytes` is a frame's content):
+
+    seed, known {path: [signature, digest]}             {}
+    scan                                                {"entries"}..., {"signatures"}..., last
+                                                        {"unknown", "count", "without_events"}
+    read, path                                          {"entry"} bytes; {"signature"} if large
+    stat, path                                          {"signature", "entry"}
+    flush                                               {}: all that changed was told before
+    part, path, offset, length, signature               {} bytes
+    write, path, expect, executable, keep, bytes        {"entry", "kept"} bytes: the old content
+    stage, stage, path; add, stage, bytes; drop, stage  {}
+    commit, stage, digest, path, expect, executable     {"entry"}
+    link, path, target, expect                          {"entry"}
+    folder, path                                        {"entry"}
+    chmod, path, expect, executable                     {"entry"}
+    delete, path, expect, keep                          {"kept"} bytes: the old content
+    rename, path, to                                    {}
+    hold; notify, paths                                 {}: the runtime waits; looks there
+
+"moved" in an answer: the path has not what was expected. "error", "errno": why it cannot be done.
+By itself it tells {"inline": path, "digest"} with small contents, then {"changed", "unknown",
+"whole"}; whole: of all paths, these are unknown.
+
+Part of the agent: standard library only, Python 3.7 and up.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from .frames import MAX_CONTENT
+from .notice import Notice
+from .side import FILE, SLICE_BYTES, Entry, Moved, Side, Staged, TooLarge
+from .telling import Send, Telling
+
+_SCAN_BATCH = 2000
+# A flush waits so long for what changes all the time.
+_FLUSH_S = 10.0
+
+Answer = Optional[Tuple[Dict[str, Any], bytes]]
+
+
+class Later(Exception):
+    """The answer comes later."""
+
+
+class Requests:
+    """Does what is asked with a side."""
+
+    def __init__(self, side: Side, telling: Telling, send: Send) -> None:
+        self._side = side
+        self._telling = telling
+        self._send = send
+        self._notice = Notice(side.root)
+        self._stages: Dict[int, Staged] = {}
+        self._flushes: List[Tuple[Any, float]] = []
+
+    def act(self, request: Dict[str, Any], content: bytes) -> Tuple[Dict[str, Any], bytes]:
+        """Do what a request says; return the message that answers it, and its content.
+
+        Raises:
+            Later: `answer_flushes` answers it.
+            Exception: whatever is wrong with it.
+        """
+        act = getattr(self, "_do_{}".format(request.get("op")), None)
+        if act is None:
+            raise ValueError("unknown request {!r}".format(request.get("op")))
+        return act(request, content) or ({}, b"")
+
+    def answer_flushes(self) -> None:
+        """Answer those whose wait is over."""
+        is_done, now = self._telling.is_all_told(), time.monotonic()
+        for number, deadline in [f for f in self._flushes if is_done or f[1] < now]:
+            self._flushes.remove((number, deadline))
+            self._send({"id": number}, b"")
+
+    def close(self) -> None:
+        """Remove what was begun and not finished."""
+        for staged in self._stages.values():
+            staged.close()
+
+    # One for each request.
+
+    def _do_seed(self, request: Dict[str, Any], _: bytes) -> None:
+        for path, (signature, digest) in request["known"].items():
+            self._side.knows(path, tuple(signature), digest)
+
+    def _do_scan(self, request: Dict[str, Any], _: bytes) -> Answer:
+        scan = self._telling.begin()
+        for name, values in (("entries", scan.entries), ("signatures", self._side.known())):
+            for start in range(0, len(values), _SCAN_BATCH):
+                batch = list(values.items())[start : start + _SCAN_BATCH]
+                self._send({"id": request["id"], name: dict(batch)}, b"")
+        last = {"unknown": scan.unknown, "count": len(scan.entries)}
+        return dict(last, without_events=self._telling.without_events), b""
+
+    def _do_read(self, request: Dict[str, Any], _: bytes) -> Answer:
+        try:
+            content, entry = self._side.read(request["path"], SLICE_BYTES)
+        except TooLarge as large:
+            return {"signature": large.signature}, b""
+        return {"entry": entry}, content
+
+    def _do_stat(self, request: Dict[str, Any], _: bytes) -> Answer:
+        path = request["path"]
+        return {"signature": self._side.signature(path), "entry": self._side.look(path)}, b""
+
+    def _do_flush(self, request: Dict[str, Any], _: bytes) -> None:
+        self._telling.tell_all()
+        self._flushes.append((request.get("id"), time.monotonic() + _FLUSH_S))
+        raise Later
+
+    def _do_part(self, request: Dict[str, Any], _: bytes) -> Answer:
+        size = min(int(request["length"]), SLICE_BYTES)
+        expect = tuple(request["signature"])
+        return {}, self._side.read_part(request["path"], int(request["offset"]), size, expect)
+
+    def _do_write(self, request: Dict[str, Any], content: bytes) -> Answer:
+        expect = _entry(request["expect"])
+        old = self._old(request, expect)
+        entry = self._side.write(request["path"], content, expect, bool(request["executable"]))
+        return self._applied(request, entry, old)
+
+    def _do_stage(self, request: Dict[str, Any], _: bytes) -> None:
+        if request["stage"] in self._stages:
+            raise ValueError("that stage is taken")
+        self._stages[request["stage"]] = self._side.stage(request["path"])
+
+    def _do_add(self, request: Dict[str, Any], content: bytes) -> None:
+        self._stages[request["stage"]].add(content)
+
+    def _do_drop(self, request: Dict[str, Any], _: bytes) -> None:
+        self._stages.pop(request["stage"]).close()
+
+    def _do_commit(self, request: Dict[str, Any], _: bytes) -> Answer:
+        staged = self._stages.pop(request["stage"])
+        try:
+            if staged.digest.hexdigest() != request["digest"]:
+                raise Moved  # the file has changed while it was sent
+            expect, runs = _entry(request["expect"]), bool(request["executable"])
+            entry = self._side.commit(staged, request["path"], expect, runs)
+        finally:
+            staged.close()
+        return self._applied(request, entry)
+
+    def _do_link(self, request: Dict[str, Any], _: bytes) -> Answer:
+        expect = _entry(request["expect"])
+        return self._applied(request, self._side.link(request["path"], request["target"], expect))
+
+    def _do_folder(self, request: Dict[str, Any], _: bytes) -> Answer:
+        entry = self._side.make_folder(request["path"])
+        self._telling.watch_below(request["path"])
+        return self._applied(request, entry)
+
+    def _do_chmod(self, request: Dict[str, Any], _: bytes) -> Answer:
+        expect, runs = Entry(*request["expect"]), bool(request["executable"])
+        return self._applied(request, self._side.set_executable(request["path"], expect, runs))
+
+    def _do_delete(self, request: Dict[str, Any], _: bytes) -> Answer:
+        expect = Entry(*request["expect"])
+        old = self._old(request, expect)
+        self._side.delete(request["path"], expect)
+        return self._applied(request, None, old)
+
+    def _do_rename(self, request: Dict[str, Any], _: bytes) -> None:
+        self._side.rename(request["path"], request["to"])
+        for path in (request["path"], request["to"]):
+            self._telling.hint(path)
+
+    def _do_hold(self, _request: Dict[str, Any], _: bytes) -> None:
+        self._notice.hold()
+
+    def _do_notify(self, request: Dict[str, Any], _: bytes) -> None:
+        self._notice.changed(request["paths"])
+
+    # What they have in common.
+
+    def _old(self, request: Dict[str, Any], expect: Optional[Entry]) -> Optional[bytes]:
+        """The content that is about to be replaced, if it is small enough to be kept."""
+        if expect is None or expect.kind != FILE:
+            return None
+        try:
+            most = min(request.get("keep", 0), MAX_CONTENT)
+            content, now = self._side.read(request["path"], most)
+        except TooLarge:
+            return None
+        if now != expect:
+            raise Moved(now)
+        return content
+
+    def _applied(
+        self, request: Dict[str, Any], entry: Optional[Entry], old: Optional[bytes] = None
+    ) -> Answer:
+        self._telling.applied(request["path"], entry)
+        if request.get("notify"):
+            self._notice.changed([request["path"]])
+        return {"entry": entry, "kept": old is not None}, old or b""
+
+
+def _entry(value: Any) -> Optional[Entry]:
+    return None if value is None else Entry(*value)
