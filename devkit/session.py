@@ -38,7 +38,6 @@ from devkit.start import (
 
 if TYPE_CHECKING:
     from devkit import attach
-    from devkit.sync.control import Running as RunningSync
     from devkit.sync.reconcile import Mode
     from devkit.syncing import Syncing
 
@@ -410,15 +409,16 @@ class Session:
         if found is None:
             yield
             return
-        Thread(target=self._tell, args=(running, found), daemon=True).start()
+        # From now on, whenever the thread comes to it.
+        Thread(target=self._tell, args=(running, found.follow()), daemon=True).start()
         try:
             yield
         finally:
             found.close()
 
-    def _tell(self, running: RunningService, found: RunningSync) -> None:
+    def _tell(self, running: RunningService, news: Iterator[Mapping[str, Any]]) -> None:
         is_told = False
-        for said in found.follow():
+        for said in news:
             if said["event"] != "connected":
                 self.note(said["text"])
             if not is_told and said["event"] == "changed":
