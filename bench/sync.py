@@ -26,7 +26,7 @@ from bench.row import Row, Sample, one
 from bench.sync_by_hand import plain
 from tests.syncing import Synced, synced
 
-TIMES, BY_HAND_TIMES = 300, 5
+TIMES, BY_HAND_TIMES = 200, 5
 HERE = [sys.executable, "-I", "-u", "-c"]
 MEGA = 1 << 20
 LARGE = 500 * MEGA

@@ -21,7 +21,7 @@ from devkit.in_step import Order
 from tests.syncing import Synced, synced
 
 HERE = [sys.executable, "-I", "-u", "-c"]
-SWITCHED, SWITCHES = 1000, 4
+SWITCHED, SWITCHES = 1000, 3
 FILES, MANY = 10_000, 50_000
 # One look at everything is in it: it comes every 20 s.
 IDLE_S = 21
@@ -32,11 +32,11 @@ FIRST, RECONNECT_MS, OUT_MS, HOST_MB, AGENT_MB, CPU_PERCENT = 3, 200, 2, 60, 20,
 def rows(place: Place) -> Iterator[Row]:
     engine, folder = place.engine, place.folder()
     with synced("bench-many", BASE) as service, plain(engine, folder) as by_hand:
-        yield from _switch(service, by_hand)
         yield from _first(service, by_hand)
         yield from _reconnect(engine, service, by_hand)
         yield from _cost(engine, service)
         yield from _fifty_thousand(engine, service)
+        yield from _switch(service, by_hand)
 
 
 def _order(service: Synced) -> Order:
@@ -122,7 +122,7 @@ def _switched_by_hand(by_hand: Plain) -> tuple[Sample | None, Sample | None]:
     if not by_hand.has_rsync:
         return None, None
     _branches(by_hand.folder)
-    by_hand.rsync("many")
+    by_hand.copies("many", by_hand.rsync)
 
     def switch(branch: str) -> None:
         _git(by_hand.folder, "checkout", "-q", branch)
@@ -132,7 +132,7 @@ def _switched_by_hand(by_hand: Plain) -> tuple[Sample | None, Sample | None]:
     with editing(inside(by_hand.container)) as editor:
 
         def back() -> None:
-            editor.save("/copied/many", new_mark(), files=SWITCHED)
+            editor.save(f"{by_hand.target}/many", new_mark(), files=SWITCHED)
             by_hand.rsync_back("many")
 
         return Sample(tuple(out)), seconds(2, back)
@@ -162,9 +162,8 @@ def _first(service: Synced, by_hand: Plain) -> Iterator[Row]:
 
 
 def _copied_here(top: Path) -> None:
-    other = top.with_name("copy")
-    if other.exists():
-        shutil.rmtree(other)
+    # Not over an older one: see Plain.copies.
+    other = top.with_name(new_mark())
     subprocess.run(["cp", "-r", top, other], check=True)
 
 

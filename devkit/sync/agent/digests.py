@@ -41,7 +41,7 @@ class Digests:
         self.keep(path, signature, digest, sys.maxsize)
 
     def keep(self, path: str, signature: Signature, digest: str, seen_ns: int) -> None:
-        """Keep a digest; `seen_ns` is when the content was not read yet."""
+        """Keep a digest; `seen_ns` is a time before the content was read."""
         self._made[path] = (signature, digest, seen_ns)
 
     def forget(self, path: str) -> None:
