@@ -11,7 +11,7 @@ import json
 import socket
 from typing import Callable, List, Optional
 
-# devkit/sync/agent/serve.py sends there.
+# devkit/sync/agent/notice.py sends there.
 ADDRESS = "\0devkit-runtime-notice"
 _MOST_BYTES = 262144
 

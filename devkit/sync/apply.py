@@ -21,6 +21,8 @@ KEPT_BYTES = SLICE_BYTES
 # What is under way at once.
 _MOST_REQUESTS = 256
 _MOST_BYTES = 8 * SLICE_BYTES
+# New files of about this size go in one request, so that another's edit hardly waits for them.
+_CREATED_BYTES = 256 * 1024
 
 Done = Callable[[Change, Entry | Answer | Failure | None], None]
 """Takes a change, and what is there now (the container's answer, where it is there) or what went
@@ -38,8 +40,9 @@ class Apply:
         self._remote = remote
         self._contents = contents
         self._done = done
-        self._sent = deque[tuple[Change, Future[Answer], int]]()
+        self._sent = deque[tuple[list[Change], Future[Answer], int]]()
         self._bytes = 0
+        self._new = list[tuple[Change, bytes]]()
         self.transfers: list[tuple[str, Transfer]] = []
 
     def changes(self, changes: Iterable[Change]) -> None:
@@ -50,6 +53,7 @@ class Apply:
             self._remote.request("hold")
         for change in theirs:
             self._send(change, is_alone=len(theirs) == 1)
+        self._create()
         self._collect(down_to=0)
         if len(theirs) > 1:
             self._remote.request("notify", paths=[change.path for change in theirs])
@@ -65,12 +69,31 @@ class Apply:
             return
         if content is None:
             return
+        if _is_creation(change) and not is_alone:
+            self._new.append((change, content))
+            if sum(len(content) for _, content in self._new) > _CREATED_BYTES:
+                self._create()
+            return
+        self._create()  # what came before goes before
         op, fields = _request(change)
         future = self._remote.request(
             op, content, path=change.path, expect=change.old, notify=is_alone, **fields
         )
-        self._sent.append((change, future, len(content)))
-        self._bytes += len(content)
+        self._wait_for([change], future, len(content))
+
+    def _create(self) -> None:
+        """Send new files and folders, many in one request."""
+        new, self._new = self._new, []
+        if not new:
+            return
+        content = b"".join(content for _, content in new)
+        files = [_created(change, content) for change, content in new]
+        future = self._remote.request("create", content, files=files)
+        self._wait_for([change for change, _ in new], future, len(content))
+
+    def _wait_for(self, changes: list[Change], future: Future[Answer], size: int) -> None:
+        self._sent.append((changes, future, size))
+        self._bytes += size
         if self._bytes > _MOST_BYTES or len(self._sent) > _MOST_REQUESTS:
             self._collect(down_to=_MOST_REQUESTS // 2)
 
@@ -100,12 +123,16 @@ class Apply:
 
     def _collect(self, *, down_to: int) -> None:
         while len(self._sent) > down_to or (self._sent and self._bytes > _MOST_BYTES):
-            change, future, size = self._sent.popleft()
+            changes, future, size = self._sent.popleft()
             self._bytes -= size
             try:
-                self._done(change, future.result())
+                answer = future.result()
             except (OSError, Moved) as error:
-                self._done(change, error)
+                for change in changes:
+                    self._done(change, error)
+            else:
+                for change in changes:
+                    self._done(change, answer.failed.get(change.path, answer))
 
     # Into the workspace.
 
@@ -172,6 +199,17 @@ def _needs_content(change: Change) -> bool:
     if new is None or new.kind != FILE:
         return False
     return old is None or old.kind != FILE or old.digest != new.digest
+
+
+def _is_creation(change: Change) -> bool:
+    return change.old is None and change.new is not None and change.new.kind in (FILE, FOLDER)
+
+
+def _created(change: Change, content: bytes) -> tuple[str, int | None, bool]:
+    """Return what the agent's `create` takes for a new file or folder."""
+    assert change.new is not None
+    is_file = change.new.kind == FILE
+    return change.path, len(content) if is_file else None, change.new.executable
 
 
 def _request(change: Change) -> tuple[str, dict[str, object]]:

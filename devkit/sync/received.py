@@ -87,7 +87,7 @@ class RemoteScan:
 class Answer:
     """The entry that is there now, and a content; `is_kept` says that it is the old one.
 
-    `order` is as in `Told`.
+    `order` is as in `Told`; `failed` says what of several things could not be done.
     """
 
     entry: Entry | None
@@ -95,6 +95,7 @@ class Answer:
     is_kept: bool
     signature: Signature | None
     order: int = 0
+    failed: Mapping[str, Moved | OSError] = field(default_factory=dict)
 
 
 class Nonsense(ValueError):
@@ -107,14 +108,20 @@ NONSENSE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recu
 
 def answer(message: Mapping[str, Any], content: bytes, order: int) -> Answer | Moved | OSError:
     """Return what a request is answered, or why it could not be done."""
-    if "moved" in message:
-        return Moved(_any_entry(message["moved"]))
-    if "error" in message:
-        code = message.get("errno")
-        return OSError(code if isinstance(code, int) else 0, _said(message["error"]))
+    if "moved" in message or "error" in message:
+        return _refusal(message)
     entry, is_kept = _any_entry(message.get("entry")), message.get("kept") is True
     signed = message.get("signature")
-    return Answer(entry, content, is_kept, _signature(signed) if signed else None, order)
+    failed = {_path(path): _refusal(why) for path, why in message.get("failed", {}).items()}
+    signature = _signature(signed) if signed else None
+    return Answer(entry, content, is_kept, signature, order, failed)
+
+
+def _refusal(message: Mapping[str, Any]) -> Moved | OSError:
+    if "moved" in message:
+        return Moved(_any_entry(message["moved"]))
+    code = message.get("errno")
+    return OSError(code if isinstance(code, int) else 0, _said(message["error"]))
 
 
 def _path(path: str) -> str:

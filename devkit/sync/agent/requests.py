@@ -10,6 +10,8 @@ Each request has an "id" that its answer repeats (`bytes` is a frame's content):
     flush                                               {}: all that changed was told before
     part, path, offset, length, signature               {} bytes
     write, path, expect, executable, keep, bytes        {"entry", "kept"} bytes: the old content
+    create, files [[path, size, executable]], bytes     {"failed": {path: moved or error}};
+                                                        a folder has no size
     stage, stage, path; add, stage, bytes; drop, stage  {}
     commit, stage, digest, path, expect, executable     {"entry"}
     link, path, target, expect                          {"entry"}
@@ -33,7 +35,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .frames import MAX_CONTENT
 from .notice import Notice
-from .side import FILE, SLICE_BYTES, Entry, Moved, Side, Staged, TooLarge
+from .side import FILE, SLICE_BYTES, Entry, Moved, Side, Staged, TooLarge, reason
 from .telling import Send, Telling
 
 _SCAN_BATCH = 2000
@@ -124,6 +126,22 @@ class Requests:
         entry = self._side.write(request["path"], content, expect, bool(request["executable"]))
         return self._applied(request, entry, old)
 
+    def _do_create(self, request: Dict[str, Any], content: bytes) -> Answer:
+        failed: Dict[str, Dict[str, Any]] = {}
+        start = 0
+        for path, size, runs in request["files"]:
+            try:
+                if size is None:
+                    entry = self._side.make_folder(path)
+                    self._telling.watch_below(path)
+                else:
+                    entry = self._side.write(path, content[start : start + size], None, bool(runs))
+                self._telling.applied(path, entry)
+            except (Moved, OSError) as error:
+                failed[path] = refusal(error)
+            start += size or 0
+        return {"failed": failed}, b""
+
     def _do_stage(self, request: Dict[str, Any], _: bytes) -> None:
         if request["stage"] in self._stages:
             raise ValueError("that stage is taken")
@@ -198,6 +216,15 @@ class Requests:
         if request.get("notify"):
             self._notice.changed([request["path"]])
         return {"entry": entry, "kept": old is not None}, old or b""
+
+
+def refusal(error: Exception) -> Dict[str, Any]:
+    """Why something could not be done, as an answer says it."""
+    if isinstance(error, Moved):
+        return {"moved": error.now}
+    if isinstance(error, OSError):
+        return {"error": reason(error), "errno": error.errno}
+    return {"error": "{}: {}".format(type(error).__name__, error)}
 
 
 def _entry(value: Any) -> Optional[Entry]:

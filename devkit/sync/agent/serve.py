@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Callable, Dict, Optional
 
 from .frames import VERSION, Frames, frame
-from .requests import Later, Requests
-from .side import Moved, Side, reason
+from .requests import Later, Requests, refusal
+from .side import Side
 from .telling import Telling
 
 
@@ -54,12 +54,8 @@ class Agent:
             message, body = self._requests.act(request, content)
         except Later:
             return
-        except Moved as moved:
-            message = {"moved": moved.now}
-        except OSError as error:
-            message = {"error": reason(error), "errno": error.errno}
         except Exception as error:  # noqa: BLE001 - whatever is in one, the next is answered
-            message = {"error": "{}: {}".format(type(error).__name__, error)}
+            message = refusal(error)
         self._send(dict(message, id=request.get("id")), body)
 
     def close(self) -> None:
