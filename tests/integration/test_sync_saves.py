@@ -24,7 +24,7 @@ OPTIONS = ["", "set backupcopy=yes", "set backupcopy=no", "set backup", "set now
 READER = """
 import sys
 bad = reads = 0
-print("reads", flush=True)
+sys.stdout.write("reads\\n")
 while True:
     reads += 1
     try:
