@@ -23,7 +23,6 @@ class Sample:
     def worst(self) -> float:
         return max(self.values)
 
-
     def of_hundred(self, number: int) -> float:
         """As fast or faster were so many of a hundred."""
         ordered = sorted(self.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,7 +38,7 @@ class Order:
     container_id: str
     mode: Mode = "two-way"
     ignore: tuple[str, ...] = ()
-    engine: Mapping[str, str | None] = field(default_factory=dict)
+    engine: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,21 @@ def opened(
 
 def side(order: Order, running: RunningService, journal: Journal) -> tuple[Workspace, Ignore]:
     """Make the workspace a side of the sync, and say what it ignores."""
-    ignore = Ignore(
+    ignore = rules(order)
+    source, placed = _layout(running)
+    workspace = Workspace(order.source, under=source, placed=placed, ignore=ignore, journal=journal)
+    return workspace, ignore
+
+
+@cache
+def rules(order: Order) -> Ignore:
+    """Read what of a workspace is left alone."""
+    return Ignore(
         order.source,
         extra=order.ignore,
         left_out=lambda: build_files.left_out(order.source, order.root),
         never=build_files.never(order.source, order.root),
     )
-    source, placed = _layout(running)
-    workspace = Workspace(order.source, under=source, placed=placed, ignore=ignore, journal=journal)
-    return workspace, ignore
 
 
 def connecting(engine: Engine, container_id: str) -> Connect:

@@ -216,7 +216,9 @@ class Session:
             sync = self._syncing(running).status()
             with suppress(ConfigError):  # a script that does not parse says so elsewhere
                 files = reuse.source_files(self.plan(BuildOptions()).spec)
-                differing = reuse.differing(running, files) or []
+                ignores = self._syncing(running).ignores
+                kept = {r: local for r, local in files.items() if not ignores(local)}
+                differing = reuse.differing(running, kept) or []
         return running.status(), sync, differing
 
     def stop(self) -> str:

@@ -7,18 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devkit import background, in_step
+from devkit import background, in_step, undo
 from devkit.errors import BadValue, EngineError, Unsupported
 from devkit.in_step import Once, Order
 from devkit.running import RunningService
-from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Moved
 from devkit.sync.control import Running, ended
 from devkit.sync.journal import Journal, Record
 from devkit.sync.reconcile import Mode, Plan
-from devkit.sync.workspace import Workspace
 
 _FLUSH_TIMEOUT_S = 600
 _OFF = "Nothing keeps workspace and container in step."
+_BEGIN = "`devkit sync` begins."
 
 
 class Syncing:
@@ -72,7 +71,7 @@ class Syncing:
         """Say how it is."""
         found = self.find()
         if found is None:
-            return {"state": "off", "text": _OFF}
+            return {"state": "off", "text": f"{_OFF} {_BEGIN}"}
         with found:
             return found.ask("status")
 
@@ -125,6 +124,14 @@ class Syncing:
             workspace, _ = in_step.side(self._order, self._running, journal)
             return done.shown(workspace.shown)
 
+    def ignores(self, local: Path) -> bool:
+        """Whether a file of the workspace is left alone."""
+        source = self._order.source
+        if not local.is_relative_to(source):
+            return True
+        path = local.relative_to(source).as_posix()
+        return in_step.rules(self._order).ignores(path, is_folder=False)
+
     def log(self, *, most: int) -> list[Record]:
         """Return what was changed, the newest first."""
         with Journal(self._order.root) as journal:
@@ -132,25 +139,26 @@ class Syncing:
             records = journal.records(most=most, service=self._order.service)
             return [replace(record, path=workspace.shown(record.path)) for record in records]
 
-    def undo(self, number: int | None) -> Record:
-        """Give a path of the workspace the content back that it had before a change.
+    def undo(
+        self, number: int | None, *, back_to: int | None, dry_run: bool = False
+    ) -> list[Record]:
+        """Give paths of the workspace back what they had; return which changes that takes back.
+
+        Args:
+            number: this change; None for the last one.
+            back_to: this change and all since.
+            dry_run: only say which.
 
         Raises:
             BadValue: there is no such change, its content is gone, or the path has changed since.
         """
-        with Journal(self._order.root) as journal:
-            record = _found(journal, self._order.service, number)
-            workspace, _ = in_step.side(self._order, self._running, journal)
-            try:
-                _restore(workspace, journal, record)
-            except Moved as moved:
-                raise BadValue(
-                    f"{workspace.shown(record.path)} has changed since.",
-                    hint=_kept_at(journal, record.old),
-                ) from moved
-            was = f"undo of {record.id}"
-            journal.write(record.service, [("local", record.path, record.new, record.old, was)])
-            return replace(record, path=workspace.shown(record.path))
+        order = self._order
+        with Journal(order.root) as journal:
+            workspace, _ = in_step.side(order, self._running, journal)
+            found = undo.chosen(journal, order.service, number=number, back_to=back_to)
+            if not dry_run:
+                undo.undo(workspace, journal, found)
+            return [replace(record, path=workspace.shown(record.path)) for record in found]
 
 
 def _same_mode(found: Running, mode: Mode) -> None:
@@ -160,50 +168,3 @@ def _same_mode(found: Running, mode: Mode) -> None:
             f"The service is kept in step already, by {has} and not by {mode}.",
             hint="`devkit sync stop`, then this again.",
         )
-
-
-def _found(journal: Journal, service: str, number: int | None) -> Record:
-    if number is None:
-        undoable = (r for r in journal.records(service=service) if not r.why.startswith("undo"))
-        record = next(undoable, None)
-    else:
-        record = journal.record(number)
-    if record is None:
-        what = "There is nothing to undo." if number is None else f"There is no change {number}."
-        raise BadValue(what, hint="`devkit sync log` lists what can be undone.")
-    return record
-
-
-def _restore(workspace: Workspace, journal: Journal, record: Record) -> None:
-    path, old, now = record.path, record.old, workspace.look(record.path)
-    if now != record.new:
-        raise Moved(now)
-    if old is None:
-        if now is not None:
-            workspace.delete(path, now)
-        return
-    for above in _parents(path):
-        workspace.make_folder(above)
-    if old.kind == FOLDER:
-        workspace.make_folder(path)
-    elif old.kind == LINK:
-        workspace.link(path, old.digest, now)
-    elif old.kind == FILE:
-        place = journal.place(old.digest)
-        if not place.exists():
-            raise BadValue(
-                f"What {path} had before is not kept any more.",
-                hint="`devkit sync log` lists other changes.",
-            )
-        workspace.write(path, place.read_bytes(), now, old.executable)
-
-
-def _parents(path: str) -> Iterator[str]:
-    names = path.split("/")
-    return ("/".join(names[:i]) for i in range(1, len(names)))
-
-
-def _kept_at(journal: Journal, old: Entry | None) -> str:
-    if old is None or old.kind != FILE or not journal.place(old.digest).exists():
-        return "Look at it, and change it by hand."
-    return f"Its old content is {Path(journal.place(old.digest))}"

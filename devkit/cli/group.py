@@ -23,13 +23,24 @@ class UsageError(ConfigError):
 class Command(click.Command):
     """A command that takes the global options too, and shows them apart; its help has examples."""
 
-    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, examples: Sequence[str], always_acts: bool = False, **kwargs: Any
+    ) -> None:
+        """Make it; with `always_acts` there is nothing to be said beforehand by --dry-run."""
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self._always_acts = always_acts
         own = {flag for param in self.params for flag in (*param.opts, *param.secondary_opts)}
         # `logs -f` follows: a command's own letter wins over a global one.
         self._shared = global_options(without=own)
         self.params = [*self.params, *self._shared]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; a dry run of what has none is refused, and not done."""
+        app = ctx.find_object(App)
+        if self._always_acts and app is not None and app.dry_run:
+            ctx.fail(f"`{ctx.command_path}` has no dry run.")
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then one line for those that each command has."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @command(
     "shell",
+    always_acts=True,
     examples=[
         "devkit shell",
     ],
@@ -41,6 +42,7 @@ def shell(ctx: click.Context, *, user: str | None) -> None:
 
 @command(
     "exec",
+    always_acts=True,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     examples=[
         'devkit exec -- python -c "import sklearn; print(sklearn.__version__)"',

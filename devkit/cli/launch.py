@@ -26,6 +26,10 @@ def launch(ctx: click.Context, *, action: str) -> None:
     """Write the attach configuration that F5 uses; all else in the files stays as it is."""
     app = ctx.ensure_object(App)
     with app.session() as session:
+        if app.dry_run and action == "remove":
+            folder = session.workspace.root / ".vscode"
+            app.out.result({"would_remove_from": folder}, f"Would take devkit's out of {folder}.")
+            return
         done = session.launch_files("print" if app.dry_run and action == "write" else action)
     app.out.result(done, done.text)
     ctx.exit(0 if done.up_to_date else 1)

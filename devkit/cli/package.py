@@ -54,6 +54,7 @@ def base() -> None:
 
 @base.command(
     "bootstrap",
+    always_acts=True,
     cls=Command,
     examples=[
         "devkit base bootstrap --python 3.13",

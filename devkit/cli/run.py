@@ -113,6 +113,10 @@ def debug(
 def stop(app: App) -> None:
     """Stop the service's container; `devkit run` starts it again."""
     with app.session("Stopping") as session:
+        if app.dry_run:
+            name = session.service().container.name
+            app.out.result({"would_stop": name}, f"Would stop {name}.")
+            return
         name = session.stop()
     app.out.result({"container": name}, f"Stopped {name}.")
 

@@ -68,6 +68,7 @@ def logs(
 
 @command(
     "invoke",
+    always_acts=True,
     examples=[
         "devkit invoke -d '{\"data\": [[5.1, 3.5, 1.4, 0.2]]}'",
         "devkit invoke -d @sample.json",
@@ -111,6 +112,7 @@ def invoke(
 
 @command(
     "reload",
+    always_acts=True,
     examples=[
         "devkit reload",
     ],

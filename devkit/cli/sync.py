@@ -73,35 +73,37 @@ def diff(app: App) -> None:
     app.out.result(_plan(plan), str(plan) or "Nothing differs.")
 
 
-@sync.command("pause", examples=["devkit sync pause"])
+@sync.command("pause", always_acts=True, examples=["devkit sync pause"])
 @click.pass_obj
 def pause(app: App) -> None:
     """Change nothing on either side until `devkit sync resume`."""
     _ask(app, "pause")
 
 
-@sync.command("resume", examples=["devkit sync resume"])
+@sync.command("resume", always_acts=True, examples=["devkit sync resume"])
 @click.pass_obj
 def resume(app: App) -> None:
     """Go on after a pause, or after a halt: then what it halted for is done."""
     _ask(app, "resume")
 
 
-@sync.command("flush", examples=["devkit sync flush && devkit invoke -d @sample.json"])
+@sync.command(
+    "flush", always_acts=True, examples=["devkit sync flush && devkit invoke -d @sample.json"]
+)
 @click.pass_obj
 def flush(app: App) -> None:
     """Return when both sides have the same."""
     _ask(app, "flush")
 
 
-@sync.command("reset", examples=["devkit sync reset"])
+@sync.command("reset", always_acts=True, examples=["devkit sync reset"])
 @click.pass_obj
 def reset(app: App) -> None:
     """Compare both sides as if they never met: each gets what it has not, nothing is deleted."""
     _ask(app, "reset")
 
 
-@sync.command("stop", examples=["devkit sync stop"])
+@sync.command("stop", always_acts=True, examples=["devkit sync stop"])
 @click.pass_obj
 def stop(app: App) -> None:
     """End the process that keeps them in step, when what was edited has arrived."""
@@ -128,14 +130,24 @@ def log(app: App, *, most: int) -> None:
     app.out.result({"changes": records}, text)
 
 
-@sync.command("undo", examples=["devkit sync undo", "devkit sync undo 17"])
+@sync.command(
+    "undo",
+    examples=[
+        "devkit sync undo",
+        "devkit sync undo 17",
+        "devkit sync undo --back-to 17     all since, and that one",
+    ],
+)
 @click.argument("number", type=int, required=False)
+@click.option("--back-to", type=int, metavar="NUMBER", help="This change and all since.")
 @click.pass_obj
-def undo(app: App, *, number: int | None) -> None:
+def undo(app: App, *, number: int | None, back_to: int | None) -> None:
     """Give a file back what it had before a change of `devkit sync log` (default: the last)."""
     with _opened(app) as syncing:
-        record = syncing.undo(number)
-    app.out.result(record, f"{record.path} is again as before change {record.id}.")
+        done = syncing.undo(number, back_to=back_to, dry_run=app.dry_run)
+    verb = "would be" if app.dry_run else "is"
+    lines = [f"{record.path} {verb} again as before change {record.id}." for record in done]
+    app.out.result({"undone": done, "dry_run": app.dry_run}, "\n".join(lines))
 
 
 @contextmanager

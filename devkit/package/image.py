@@ -104,7 +104,8 @@ def package(
             spec = replace(spec, secrets={**spec.secrets, **secrets})
             there = engine.build(spec, progress=progress)
     seconds = time.monotonic() - started
-    return Packaged(there, spec.tag, reused, seconds, decided.layout, decided.notes)
+    notes = (*decided.notes, *_base_notes(decided.base.image, wanted.python))
+    return Packaged(there, spec.tag, reused, seconds, decided.layout, notes)
 
 
 def plan(
@@ -153,6 +154,12 @@ def _default_base(engine: Engine, python: str) -> str:
     """The default base, or the one that `devkit base bootstrap` made where that is not there."""
     official, own = (name.format(python=python) for name in (c.OFFICIAL_BASE, c.OWN_BASE))
     return own if engine.image(official) is None and engine.image(own) else official
+
+
+def _base_notes(base: str, python: str) -> Iterator[str]:
+    official, own = (name.format(python=python) for name in (c.OFFICIAL_BASE, c.OWN_BASE))
+    if base == own:
+        yield f"Built on {own}, as {official} is not here."
 
 
 def _check_python(
@@ -231,7 +238,8 @@ def _source(
         leave_out=_elsewhere(workspace, placed),
     )
     _require_entry(workspace, place, source.files)
-    return place, source
+    links = models.links(placed, workspace.source, place, under=SOURCE_IN_CONTEXT / place.name)
+    return place, replace(source, files=(*source.files, *links))
 
 
 def _require_entry(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from devkit.config import ModelEntry
 from devkit.contract import APP_ROOT, MODELS_DIR
-from devkit.engine import Placement
+from devkit.engine import ContextFile, Placement
 from devkit.errors import BadValue, ModelMissing
 
 
@@ -78,3 +78,24 @@ def _near(written: Path) -> list[str]:
     close = difflib.get_close_matches(written.name, names, n=3, cutoff=0.6)
     same_stem = [name for name in sorted(names) if Path(name).stem == written.stem]
     return list(dict.fromkeys([*close, *same_stem]))[:3]
+
+
+def links(
+    placed: Iterable[Placement], source: Path, place: PurePosixPath, *, under: PurePosixPath
+) -> Iterator[ContextFile]:
+    """Yield a link where each model stands in the source directory, to where it is placed.
+
+    A script that opens models/m.pkl beside itself finds it there, as it does on this machine.
+
+    Args:
+        placed: the models.
+        source: the source directory.
+        place: its path in the container.
+        under: its path in the build context.
+    """
+    for model in placed:
+        if not model.local.is_relative_to(source) or model.local == source:
+            continue
+        inner = PurePosixPath(model.local.relative_to(source).as_posix())
+        target = os.path.relpath(model.remote, (place / inner).parent)
+        yield ContextFile(under / inner, b"", 0o777, link=target)

@@ -55,6 +55,8 @@ IGNORED_FOLDERS = {
     ".devkit",
     ".ipynb_checkpoints",
 }
+# devkit/sync/agent/places.py: it gets its name at once when it is whole.
+SYNC_TEMPORARY = ".devkit-tmp-"
 IGNORED_ENDINGS = ("~", ".swp", ".swx", ".pyc", ".tmp", ".part")
 
 
@@ -159,6 +161,8 @@ class Watch:
     def _counts(self, path: str) -> bool:
         """Whether a file that nothing imported yet may heal a failed load."""
         if not self.any_file or path.endswith(IGNORED_ENDINGS):
+            return False
+        if os.path.basename(path).startswith(SYNC_TEMPORARY):
             return False
         return is_below(path, self._roots) and not IGNORED_FOLDERS & set(path.split(os.sep))
 

@@ -47,12 +47,12 @@ class Record:
     why: str = ""
 
     def __str__(self) -> str:
-        where = "container" if self.side == "remote" else "workspace"
+        arrow = "->" if self.side == "remote" else "<-"
         did = "created" if self.old is None else "deleted" if self.new is None else "changed"
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.time))
         why = f" ({self.why})" if self.why else ""
         path = self.path.encode(errors="replace").decode()
-        return f"{self.id:>5}  {when}  {where:9}  {did}  {path}{why}"
+        return f"{self.id:>5}  {when}  {arrow} {did}  {path}{why}"
 
 
 class Journal:

@@ -203,6 +203,8 @@ class Loop:
             raise self._lost
         now = time.monotonic()
         self._sides.look(now)
+        if came:
+            self._work.reconsider()
         remote = self._sides.remote
         if remote is not None and self._is_ready(now, came=came):
             self._work.reconcile(remote)

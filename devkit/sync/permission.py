@@ -16,7 +16,7 @@ from devkit.sync.sides import Sides
 _TOGETHER_S = 10.0
 HINT = (
     "`devkit sync status` shows more; `devkit sync resume` goes on and does it, "
-    "`devkit sync reset` compares anew and deletes nothing."
+    "`devkit sync reset` compares anew: it deletes nothing, and keeps both where they differ."
 )
 
 
@@ -28,6 +28,7 @@ class Permission:
         self.halted = ""
         self.is_paused = False
         self._is_allowed = False
+        self._is_of_plan = False
         self._deleted: deque[tuple[float, Counter[SideName]]] = deque()
 
     def is_given(self) -> bool:
@@ -50,6 +51,25 @@ class Permission:
             self.halted = why
             self._show(News("halted", f"Sync halted. {why} {HINT}"))
 
+    def halt_plan(self, why: str) -> None:
+        """Halt because of what a plan would do; `reconsider` may lift that."""
+        self._is_of_plan = True
+        self.halt(why)
+
+    def may_pass(self) -> bool:
+        """Whether it halted because of a plan, so that another plan may lift that."""
+        return bool(self.halted) and self._is_of_plan and not self.is_paused
+
+    def reconsider(self, plan: Plan, sides: Sides) -> bool:
+        """Go on if nothing would be lost any more, as when files that were deleted are back."""
+        here, there = sides.local.told, sides.there.entries
+        lost = [*halt.lost(plan, "local", here), *halt.lost(plan, "remote", there)]
+        if lost or self._danger(plan, sides):
+            return False
+        self.resume(allow=False)
+        self._show(News("resumed", "What it halted for has passed: sync goes on."))
+        return True
+
     def pause(self) -> None:
         """Change nothing until the user says so."""
         self.is_paused = True
@@ -57,7 +77,7 @@ class Permission:
     def resume(self, *, allow: bool) -> None:
         """Go on; with `allow`, what it halted for may be done."""
         self._is_allowed = allow and bool(self.halted)
-        self.halted, self.is_paused = "", False
+        self.halted, self.is_paused, self._is_of_plan = "", False, False
         self._deleted.clear()
 
     def why_not(self, plan: Plan, sides: Sides) -> str:

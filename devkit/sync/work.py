@@ -65,9 +65,14 @@ class Work:
         why = self.permission.why_not(plan, sides)
         if why:
             self.batch.mark_all()
-            self.permission.halt(why)
+            self.permission.halt_plan(why)
             return
         self._do(plan, remote)
+
+    def reconsider(self) -> None:
+        """Where a plan halted it: may it go on by now?"""
+        if self.permission.may_pass() and self.permission.reconsider(self.plan(), self.sides):
+            self.batch.mark_all()
 
     def _do(self, plan: Plan, remote: Remote) -> None:
         sides, outcomes = self.sides, self.outcomes
@@ -113,7 +118,8 @@ class Work:
     def status(self, lost: EngineError | None) -> Status:
         """How it is; it may be asked by any thread."""
         sides, shown = self.sides, self.sides.workspace.shown
-        copies = dict(self.conflicts.copies)
+        # Whoever moved or removed the copy has decided.
+        copies = {p: c for p, c in dict(self.conflicts.copies).items() if c in sides.local.told}
         return Status(
             state=self._state(),
             mode=self._mode,

@@ -182,7 +182,7 @@ def test_what_was_replaced_is_in_the_log_and_comes_back(service: Synced) -> None
     service.in_step()
     newest = service.json("sync", "log")["changes"][0]
     assert (newest["path"], newest["side"]) == ("score.py", "local")
-    assert service.json("sync", "undo", str(newest["id"]))["path"] == "score.py"
+    assert service.json("sync", "undo", str(newest["id"]))["undone"][0]["path"] == "score.py"
     assert (service.folder / "score.py").read_text() == before
     service.in_step()
     assert service.read_inside("score.py") == before

@@ -135,6 +135,38 @@ def test_many_conflicts_in_one_second_are_all_kept(pair: Pair) -> None:
     assert tree(pair.local) == tree(pair.remote)
 
 
+def test_a_conflict_whose_copy_was_removed_or_moved_is_no_more(pair: Pair) -> None:
+    pair.loop.pause()
+    put(pair.local, a="mine", b="mine")
+    put(pair.remote, a="theirs", b="theirs")
+    pair.loop.resume()
+    pair.flush()
+    copies = pair.loop.status().conflicts
+    assert copies.keys() == {"a", "b"}
+    (pair.local / copies["a"]).rename(pair.local / "a")
+    (pair.local / copies["b"]).unlink()
+    pair.flush()
+    assert pair.loop.status().conflicts == {}
+    assert (pair.remote / "a").read_text() == "theirs"
+
+
+def test_a_halt_passes_when_what_was_deleted_is_back(pair: Pair) -> None:
+    files = {f"{number}": f"{number}" for number in range(40)}
+    put(pair.local, **files)
+    pair.flush()
+    pair.stop()
+    for name in files:
+        if name != "0":
+            (pair.local / name).unlink()
+    pair.start()
+    with pytest.raises(SyncHalted):
+        pair.loop.flush(30)
+    put(pair.local, **files)
+    pair.until(lambda news: news.kind == "resumed")
+    pair.flush()
+    assert len(tree(pair.remote)) == 40
+
+
 def test_a_folder_against_a_file_keeps_both(pair: Pair) -> None:
     pair.loop.pause()
     put(pair.local, a="file")

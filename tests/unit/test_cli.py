@@ -613,3 +613,34 @@ def test_init_where_nothing_may_be_written_is_a_sentence_and_a_hint(
     assert f"{root / 'devkit.yaml'} cannot be written: Not a directory." in error.out
     assert "`devkit init --dry-run`" in error.out
     assert not (root / "devkit.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reload",),
+        ("shell",),
+        ("exec", "--", "true"),
+        ("invoke", "-d", "{}"),
+        ("base", "bootstrap"),
+        *(("sync", word) for word in ("pause", "resume", "reset", "flush", "stop")),
+    ],
+)
+def test_what_has_no_dry_run_is_refused_and_not_done(
+    devkit: Type, engine: ServingEngine, words: tuple[str, ...]
+) -> None:
+    devkit("debug", "--detach")
+    before = len(engine.calls)
+    typed = devkit("--dry-run", *words)
+    assert (typed.code, len(engine.calls)) == (2, before)
+    assert "has no dry run" in typed.err
+
+
+def test_a_dry_run_of_stop_and_of_launch_changes_nothing(
+    devkit: Type, engine: ServingEngine, root: Path
+) -> None:
+    devkit("debug", "--detach")
+    assert devkit("--dry-run", "stop").out == "Would stop iris.\n"
+    assert devkit("--dry-run", "launch", "--remove").out.startswith("Would take devkit's out of")
+    assert (root / ".vscode/launch.json").is_file()
+    assert devkit("status", "--json").json["container_state"] == "running"

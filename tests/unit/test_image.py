@@ -58,7 +58,10 @@ def test_source_and_models_have_their_places_and_nothing_is_shipped_twice(servic
     assert {path for path in paths if path.startswith("app/")} == {
         "app/mein dienst/score.py",
         "app/mein dienst/helper.py",
+        "app/mein dienst/models/m.pkl",
     }
+    link = next(file for file in spec.context if file.path.name == "m.pkl" and file.link)
+    assert link.link == "../../azureml-models/m/1/m.pkl"
     assert {path for path in paths if path.startswith("models/")} == {"models/m/1/m.pkl"}
     assert spec.env["AZUREML_ENTRY_SCRIPT"] == "mein dienst/score.py"
     assert spec.env["AZUREML_SOURCE_DIRECTORY"] == "mein dienst"
