@@ -104,6 +104,8 @@ class Ancestor:
 
     def keep_digests(self, side: str, known: Mapping[str, tuple[Signature, str]]) -> None:
         """Store the digests of a side, for the next time."""
+        if known == self.digests(side):
+            return
         rows = [(side, os.fsencode(p), *sig, digest) for p, (sig, digest) in known.items()]
         marks = ", ".join("?" * 8)
         with _as_os_error(), self._database:

@@ -22,6 +22,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
+import psutil
+
 from devkit.errors import EngineError, SyncHalted
 from devkit.own_folder import own_folder
 
@@ -33,6 +35,7 @@ _FOLDER = "sync"
 _BEGIN_TIMEOUT_S = 30
 # What a container that is about to go may still have to give.
 _LAST_FLUSH_S = 10
+_END_S = 10
 
 
 def log_path(root: Path, service: str) -> Path:
@@ -236,6 +239,9 @@ def ended(root: Path, service: str) -> bool:
             found.ask("flush", timeout_s=_LAST_FLUSH_S)
         with suppress(EngineError):
             found.ask("stop")
+        # Whoever starts one next would join it while it ends.
+        with suppress(psutil.Error):
+            psutil.Process(found.pid).wait(_END_S)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from types import MappingProxyType
 
 from devkit.sync.agent.side import FOLDER, OTHER, Entry
@@ -37,8 +38,7 @@ def reason(
         under: the path of the source folder, whose loss or emptiness says nothing good.
         before: how many files were deleted on each side just before.
     """
-    below = [_below(entries, under) for entries in (ancestor, local, remote)]
-    gone = _gone(ancestor, local, remote, under) or _emptied(*below)
+    gone = _gone(ancestor, local, remote, under) or _emptied(ancestor, local, remote, under)
     return gone or _many_deletions(plan, ancestor, {"local": local, "remote": remote}, before)
 
 
@@ -74,10 +74,10 @@ def collision(plan: Plan, local: Entries) -> str:
     return ""
 
 
-def _below(entries: Entries, under: str) -> Entries:
-    if not under:
-        return entries
-    return {path: entry for path, entry in entries.items() if path.startswith(f"{under}/")}
+def _has(entries: Entries, under: str, *, least: int = 1) -> bool:
+    """Whether so many stand below a path; as a rule the first do, and each edit asks."""
+    below = (path for path in entries if not under or path.startswith(f"{under}/"))
+    return sum(1 for _ in islice(below, least)) == least
 
 
 def _gone(ancestor: Entries, local: Entries, remote: Entries, under: str) -> str:
@@ -87,11 +87,11 @@ def _gone(ancestor: Entries, local: Entries, remote: Entries, under: str) -> str
     return ""
 
 
-def _emptied(ancestor: Entries, local: Entries, remote: Entries) -> str:
-    if len(ancestor) < 2:
+def _emptied(ancestor: Entries, local: Entries, remote: Entries, under: str) -> str:
+    if not _has(ancestor, under, least=2):
         return ""
     for side, entries, other in (("local", local, remote), ("remote", remote, local)):
-        if not entries and other:
+        if not _has(entries, under) and _has(other, under):
             return f"The {_WHERE[side]} was emptied."
     return ""
 
@@ -104,7 +104,9 @@ def _many_deletions(
 ) -> str:
     for side, entries in sides.items():
         gone, earlier = len(lost(plan, side, entries)), before.get(side, 0)
+        if not gone:
+            continue
         files = earlier + sum(entry.kind != FOLDER for entry in ancestor.values())
-        if gone and gone + earlier > max(_FEW, int(files * _SHARE)):
+        if gone + earlier > max(_FEW, int(files * _SHARE)):
             return f"{gone + earlier} of {files} files would be deleted in the {_WHERE[side]}."
     return ""

@@ -173,7 +173,7 @@ class Sides:
             return None
 
     def _begin(self, here: Snapshot | None, there: RemoteScan) -> None:
-        self.there.begin(there.entries)
+        self.there.begin(there.entries, here.entries if here else {})
         self.unknown["remote"] = there.unknown
         self.without_events["container"] = there.without_events
         if here is not None:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from devkit.sync.agent.side import FOLDER, Entry
 
+_NONE: Mapping[str, Entry] = {}
+
 
 class _Ignores(Protocol):
     def __call__(self, path: str, *, is_folder: bool) -> bool: ...
@@ -22,14 +24,16 @@ class There:
         self._ignores = ignores
         self.begin({})
 
-    def begin(self, found: Mapping[str, Entry]) -> None:
-        """Take what a scan found, instead of all that was known."""
+    def begin(self, found: Mapping[str, Entry], ours: Mapping[str, Entry] = _NONE) -> None:
+        """Take what a scan found, instead of all that was known; `ours` are not ignored."""
         self.entries: dict[str, Entry] = {}
         self._hidden: dict[str, Entry] = {}
         self._orders: dict[str, int] = {}
         self._newest = 0
         for path, entry in found.items():
-            is_ignored = self._ignores(path, is_folder=entry.kind == FOLDER)
+            is_folder, same = entry.kind == FOLDER, ours.get(path)
+            is_known = same is not None and (same.kind == FOLDER) is is_folder
+            is_ignored = not is_known and self._ignores(path, is_folder=is_folder)
             (self._hidden if is_ignored else self.entries)[path] = entry
 
     def settle(self, path: str, entry: Entry | None, order: int) -> None:

@@ -105,8 +105,10 @@ def test_the_service_lies_where_azure_ml_has_it(shell: Callable[..., str]) -> No
         f"/var/azureml-app/{FOLDER}/environment.yml",
         f"/var/azureml-app/{FOLDER}/helper.py",
         f"/var/azureml-app/{FOLDER}/link.py",
+        f"/var/azureml-app/{FOLDER}/models/weights.json",
         f"/var/azureml-app/{FOLDER}/score.py",
     ]
+    assert shell(f"cat '/var/azureml-app/{FOLDER}/models/weights.json'") == "[1]"
     assert shell(f"readlink '/var/azureml-app/{FOLDER}/link.py'") == "helper.py\n"
 
 
