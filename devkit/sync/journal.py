@@ -18,7 +18,8 @@ from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from devkit.own_folder import own_folder
-from devkit.sync.agent.side import Entry
+from devkit.sync.agent.side import FILE, Entry, Staged
+from devkit.sync.agent.staged import temporary_name
 from devkit.sync.reconcile import SideName
 
 # What is kept at most: the oldest goes first, and what is older goes anyway.
@@ -107,6 +108,23 @@ class Journal:
             Path(new.name).replace(place)
             os.unlink(name, dir_fd=folder)
         os.utime(place)
+
+    def stage(self, path: str) -> Staged:  # noqa: ARG002  # a content has no path here
+        """Begin a content that is too large to be kept at once."""
+        folder = os.open(self._contents, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Staged(folder, temporary_name())
+
+    def commit(
+        self,
+        staged: Staged,
+        path: str,  # noqa: ARG002
+        expect: Entry | None,  # noqa: ARG002
+        executable: bool,
+    ) -> Entry:
+        """Keep a staged content."""
+        digest = staged.digest.hexdigest()
+        (self._contents / staged.name).replace(self.place(digest))
+        return Entry(FILE, digest, executable)
 
     def write(
         self,

@@ -32,6 +32,16 @@ class Transfer(Protocol):
         """Let go."""
 
 
+class Taker(Protocol):
+    """Where a file of the container may go: the workspace, or the trash."""
+
+    def stage(self, path: str) -> Staged:
+        """Begin a file."""
+
+    def commit(self, staged: Staged, path: str, expect: Entry | None, executable: bool) -> Entry:
+        """Put it in its place."""
+
+
 class Push:
     """A file of the workspace that goes into the container."""
 
@@ -89,11 +99,11 @@ class Push:
 
 
 class Pull:
-    """A file of the container that comes into the workspace."""
+    """A file of the container that comes into the workspace, or to the trash."""
 
     def __init__(
         self,
-        local: Side,
+        local: Taker,
         remote: Remote,
         path: str,
         *,

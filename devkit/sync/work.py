@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devkit.errors import EngineError
+from devkit.sync import safe
 from devkit.sync.ancestor import Ancestor
 from devkit.sync.apply import Apply
 from devkit.sync.batch import Batch
@@ -44,6 +45,8 @@ class Work:
             self.sides, self.permission, service=service, journal=journal, show=show
         )
         self.conflicts = Conflicts(self.sides, self.outcomes, show)
+        self._journal = journal
+        self.safe = safe.Safe(self.sides, self.outcomes, journal)
 
     def plan(self, paths: set[str] | None = None) -> Plan:
         """What would be done now, of these paths; None for all."""
@@ -67,7 +70,11 @@ class Work:
             self.batch.mark_all()
             self.permission.halt_plan(why)
             return
-        self._do(plan, remote)
+        # A mirror overwrites what only the container has.
+        only_there = safe.only_there(plan, sides, self._journal)
+        for change in only_there:
+            self.safe.bring(change, remote)
+        self._do(safe.without(plan, only_there) if only_there else plan, remote)
 
     def reconsider(self) -> None:
         """Where a plan halted it: may it go on by now?"""

@@ -364,3 +364,20 @@ def test_a_mirror_makes_the_container_what_the_workspace_is(make: Make) -> None:
     pair.flush()
     assert set(tree(pair.remote)) == {"a"}
     assert "theirs" in {path.read_text() for path in pair.trash.iterdir()}
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_a_mirror_keeps_what_only_the_container_had(tmp_path: Path, size: int) -> None:
+    pair = Pair(tmp_path, mode="mirror")
+    try:
+        put(pair.local, a="mine")
+        pair.flush()
+        changed, new = "c" * size, "n" * size
+        put(pair.remote, a=changed, only_there=new)
+        pair.flush()
+        assert tree(pair.remote) == tree(pair.local)
+        assert (pair.remote / "a").read_text() == "mine"
+        kept = {path.read_text() for path in pair.trash.iterdir()}
+        assert {changed, new} <= kept
+    finally:
+        pair.stop()

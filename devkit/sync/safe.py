@@ -1,0 +1,81 @@
+"""Step 5, sync: before a mirror overwrites what only the container has, the trash gets it.
+
+In the other modes nothing is overwritten that both sides did not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from devkit.sync.agent.side import FILE, Entry, Moved
+from devkit.sync.journal import Journal
+from devkit.sync.outcomes import MOVED, Outcomes
+from devkit.sync.reconcile import Change, Plan
+from devkit.sync.remote import Answer, Remote
+from devkit.sync.sides import Sides
+from devkit.sync.transfer import Failure, Pull
+
+
+def only_there(plan: Plan, sides: Sides, journal: Journal) -> list[Change]:
+    """Return the changes by which a content would go that nobody else has."""
+    return [
+        change
+        for change in plan.changes
+        if change.side == "remote" and change.old is not None and change.old.kind == FILE
+        if (change.new is None or change.new.digest != change.old.digest)
+        if not _is_had(change.path, change.old, sides)
+        if not journal.place(change.old.digest).exists()
+    ]
+
+
+def without(plan: Plan, changes: Iterable[Change]) -> Plan:
+    """Return a plan without what touches these changes' paths."""
+    paths = {change.path for change in changes}
+    left = tuple(change for change in plan.changes if change.path not in paths)
+    return Plan(left, plan.conflicts, plan.agreed, plan.left)
+
+
+class Safe:
+    """Brings contents of the container to the trash; their paths are decided once more then."""
+
+    def __init__(self, sides: Sides, outcomes: Outcomes, journal: Journal) -> None:
+        self._sides = sides
+        self._outcomes = outcomes
+        self._journal = journal
+
+    def bring(self, change: Change, remote: Remote) -> None:
+        """Keep what stands at a change's path in the container."""
+        assert change.old is not None
+        try:
+            answer = remote.request("read", path=change.path).result()
+            if answer.signature is not None:
+                self._sides.transfers[change.path] = Pull(
+                    self._journal,
+                    remote,
+                    change.path,
+                    old=None,
+                    new=change.old,
+                    signature=answer.signature,
+                    done=lambda result: self._brought(change, result),
+                )
+                return
+            if hashlib.sha256(answer.content).hexdigest() != change.old.digest:
+                raise Moved(answer.entry)
+            self._journal.keep(answer.content)
+        except MOVED:
+            self._outcomes.look_again(change)
+        except OSError as error:
+            self._outcomes.failed(change, error)
+        else:
+            self._sides.batch.mark(change.path)
+
+    def _brought(self, change: Change, result: Entry | Answer | Failure) -> None:
+        if not isinstance(result, (Entry, Answer)):
+            self._outcomes.done(change, result)
+
+
+def _is_had(path: str, entry: Entry, sides: Sides) -> bool:
+    """Whether both sides had it, or the workspace has it, at that path."""
+    known = (sides.ancestor.entries.get(path), sides.local.told.get(path))
+    return any(other is not None and other.digest == entry.digest for other in known)
