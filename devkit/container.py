@@ -279,6 +279,16 @@ def _own(engine: Engine, name: str, service: str) -> Container | None:
     )
 
 
+def check_startable(engine: Engine, spec: RunSpec) -> None:
+    """Refuse what could not start, before a build that takes minutes.
+
+    Raises:
+        NotOurs: the name belongs to a container that devkit did not make.
+        PortInUse: names the owner and a port that is free.
+    """
+    _with_ports(engine, spec, _own(engine, spec.name, spec.labels[contract.LABEL_SERVICE]))
+
+
 def _with_ports(engine: Engine, spec: RunSpec, existing: Container | None) -> RunSpec:
     """Choose free ports for 0, and refuse taken ones before anything is touched."""
     own = set(existing.ports.values()) if existing is not None and existing.is_running else set()

@@ -154,6 +154,7 @@ def _started(
     progress: Progress,
     note: Progress,
 ) -> Up:
+    step_run.check_startable(engine, spec)
     made, before = _made(engine, workspace, build, progress=progress, note=note)
     began = time.monotonic()
     frame = reuse.frame(engine, plan, spec)

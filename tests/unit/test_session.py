@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from devkit.errors import (
     NoService,
     NotOurs,
     OutOfMemory,
+    PortInUse,
     RemoteDebugRefused,
     SyncHalted,
     Unsupported,
@@ -128,6 +130,14 @@ def test_a_service_that_runs_is_kept_when_nothing_changed(
     assert runs(engine) == ["build", "run"]
     assert second.running.debug == first.running.debug
     assert "Kept iris-demo, which runs; files brought up to date: 0" in said
+
+
+def test_a_taken_port_is_told_before_any_build(opened: Open, engine: ServingEngine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        session = opened(ports__score=Override(taken.getsockname()[1], "--port"))
+        with pytest.raises(PortInUse):
+            session.run(BuildOptions(), StartOptions())
+    assert runs(engine) == []
 
 
 def test_edited_sources_move_into_the_container_that_runs(
