@@ -132,7 +132,11 @@ def test_a_service_that_runs_is_kept_when_nothing_changed(
     assert "Kept iris-demo, which runs; files brought up to date: 0" in said
 
 
-def test_a_taken_port_is_told_before_any_build(opened: Open, engine: ServingEngine) -> None:
+def test_a_taken_port_is_told_before_any_build(
+    opened: Open, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(engine.info(), endpoint="unix:///var/run/docker.sock")
+    monkeypatch.setattr(engine, "info", lambda: here)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         session = opened(ports__score=Override(taken.getsockname()[1], "--port"))
         with pytest.raises(PortInUse):
