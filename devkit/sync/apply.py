@@ -14,10 +14,8 @@ from concurrent.futures import Future
 from devkit.sync.agent.side import FILE, FOLDER, LINK, SLICE_BYTES, Entry, Moved, Side, TooLarge
 from devkit.sync.reconcile import Change
 from devkit.sync.remote import Answer, Remote
-from devkit.sync.transfer import Failure, Pull, Push, Transfer
+from devkit.sync.transfer import KEPT_BYTES, Failure, Pull, Push, Transfer
 
-# Old contents of the container up to here come back for the journal.
-KEPT_BYTES = SLICE_BYTES
 # What is under way at once.
 _MOST_REQUESTS = 256
 _MOST_BYTES = 8 * SLICE_BYTES
@@ -220,7 +218,7 @@ def _request(change: Change) -> tuple[str, dict[str, object]]:
     if new.kind == FOLDER:
         return "folder", {}
     if new.kind == LINK:
-        return "link", {"target": new.digest}
+        return "link", {"target": new.digest, "keep": KEPT_BYTES}
     if old and old.kind == FILE and old.digest == new.digest:
         return "chmod", {"executable": new.executable}
     return "write", {"executable": new.executable, "keep": KEPT_BYTES}

@@ -13,6 +13,8 @@ from devkit.errors import EngineError
 from devkit.sync.agent.side import SLICE_BYTES, Entry, Moved, Side, Signature, Staged
 from devkit.sync.remote import Answer, Remote
 
+# Old contents of the container up to here come back for the journal.
+KEPT_BYTES = SLICE_BYTES
 # Slices that are under way at once: what a small file waits for at most.
 _WINDOW = 3
 _STAGES = count(1)
@@ -90,6 +92,7 @@ class Push:
                 digest=self._new.digest,
                 expect=self._old,
                 executable=self._new.executable,
+                keep=KEPT_BYTES,
                 notify=True,
             )
         if not self._commit.done():

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from devkit.sync.agent import places
 from tests.sync.pair import Pair, tree
 
 STEPS = int(os.environ.get("DEVKIT_SYNC_STEPS", "20000"))
@@ -164,8 +165,14 @@ class Trees(RuleBasedStateMachine):
         act[op]()
 
     def _delete(self, path: Path) -> None:
-        self._consume(path)
-        path.unlink()
+        aside = self._aside(path)
+        self._consume(aside)
+        aside.unlink()
+
+    def _aside(self, path: Path) -> Path:
+        """Take it out of the way: from here on the sync does not change what it is."""
+        self.number += 1
+        return path.rename(path.with_name(f".devkit-tmp-user{self.number}"))
 
     def _consume(self, path: Path) -> None:
         """The user does away with what is there."""
@@ -184,35 +191,52 @@ class Trees(RuleBasedStateMachine):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         content = self._new(what, size)
-        self._consume(path)
-        with path.open("wb") as file:
-            file.write(content)
+        self._overwrite(path, lambda _: content)
         self.alive[hashlib.sha256(content).hexdigest()] = content[:80].decode()
+
+    def _overwrite(self, path: Path, changed: Callable[[bytes], bytes]) -> bytes:
+        """Write in place, as many editors do; what goes is what was read, unless that was moved."""
+        old, inode = b"", 0
+        if path.exists():
+            with path.open("rb") as before:
+                old, inode = before.read(), os.fstat(before.fileno()).st_ino
+        content = changed(old)
+        with path.open("wb") as file:
+            if os.fstat(file.fileno()).st_ino == inode:
+                self.alive.pop(hashlib.sha256(old).hexdigest(), None)
+            file.write(content)
+        return content
 
     def _append(self, path: Path, what: str) -> None:
         if path.is_symlink() or path.stat().st_size > 100_000:
             return
-        old = path.read_bytes()
-        content = self._new(what)
-        self._consume(path)
-        # As editors do that write in place: what they have, with the edit.
-        with path.open("wb") as file:
-            file.write(old + content)
-        self.alive[hashlib.sha256(old + content).hexdigest()] = content.decode()
+        added = self._new(what)
+        content = self._overwrite(path, lambda old: old + added)
+        self.alive[hashlib.sha256(content).hexdigest()] = added.decode()
 
     def _replace(self, path: Path, what: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = self._new(what)
         temporary = path.with_name(f".devkit-tmp-user{self.number}")
         temporary.write_bytes(content)
-        self._consume(path)
-        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if os.path.lexists(path):
+                places.exchange(folder, temporary.name, path.name)
+            else:
+                places.rename_new(folder, temporary.name, folder, path.name)
+        finally:
+            os.close(folder)
+        if temporary.exists():
+            self._consume(temporary)
+        temporary.unlink(missing_ok=True)
         self.alive[hashlib.sha256(content).hexdigest()] = content.decode()
 
     def _rmtree(self, path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
-            self._consume(path)
-            shutil.rmtree(path)
+            aside = self._aside(path)
+            self._consume(aside)
+            shutil.rmtree(aside)
 
     def _rename(self, path: Path, other: Path) -> None:
         if not path.exists() or path == other or path in other.parents:
@@ -220,14 +244,17 @@ class Trees(RuleBasedStateMachine):
         other.parent.mkdir(parents=True, exist_ok=True)
         if other.is_dir() and not other.is_symlink():
             return
-        self._consume(other)
-        with suppress(OSError):
-            path.rename(other)
+        if os.path.lexists(other):
+            self._delete(other)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            places.rename_new(folder, path.name, folder, os.path.relpath(other, path.parent))
+        finally:
+            os.close(folder)
 
     def _to_folder(self, path: Path, what: str) -> None:
         if path.is_file() and not path.is_symlink():
-            self._consume(path)
-            path.unlink()
+            self._delete(path)
             path.mkdir()
             self._write(path / "a", what)
 

@@ -13,8 +13,9 @@ Each request has an "id" that its answer repeats (`bytes` is a frame's content):
     create, files [[path, size, executable]], bytes     {"failed": {path: moved or error}};
                                                         a folder has no size
     stage, stage, path; add, stage, bytes; drop, stage  {}
-    commit, stage, digest, path, expect, executable     {"entry"}
-    link, path, target, expect                          {"entry"}
+    commit, stage, digest, path, expect, executable,    {"entry", "kept"} bytes
+    keep
+    link, path, target, expect, keep                    {"entry", "kept"} bytes
     folder, path                                        {"entry"}
     chmod, path, expect, executable                     {"entry"}
     delete, path, expect, keep                          {"kept"} bytes: the old content
@@ -159,14 +160,17 @@ class Requests:
             if staged.digest.hexdigest() != request["digest"]:
                 raise Moved  # the file has changed while it was sent
             expect, runs = _entry(request["expect"]), bool(request["executable"])
+            old = self._old(request, expect)
             entry = self._side.commit(staged, request["path"], expect, runs)
         finally:
             staged.close()
-        return self._applied(request, entry)
+        return self._applied(request, entry, old)
 
     def _do_link(self, request: Dict[str, Any], _: bytes) -> Answer:
         expect = _entry(request["expect"])
-        return self._applied(request, self._side.link(request["path"], request["target"], expect))
+        old = self._old(request, expect)
+        entry = self._side.link(request["path"], request["target"], expect)
+        return self._applied(request, entry, old)
 
     def _do_folder(self, request: Dict[str, Any], _: bytes) -> Answer:
         entry = self._side.make_folder(request["path"])
