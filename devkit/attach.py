@@ -140,4 +140,6 @@ def problem_line(root: Path, error: InitFailed) -> str:
         return launch.problem(error.message)
     file = Path(error.file)
     name = file.relative_to(root).as_posix() if file.is_relative_to(root) else error.file
-    return launch.problem(error.message, file=name, line=error.line or 1)
+    # The line says by itself where it is.
+    message = error.message.removeprefix(f"{error.file}:{error.line}: ")
+    return launch.problem(message, file=name, line=error.line or 1)

@@ -23,6 +23,7 @@ from devkit.sync.news import News
 from devkit.sync.offline import Offline
 from devkit.sync.reconcile import Mode, Plan, reconcile
 from devkit.sync.remote import Remote
+from devkit.sync.work import Work
 from devkit.sync.workspace import Workspace
 
 _NOT_FOUND = (126, 127)
@@ -71,12 +72,15 @@ def opened(
     ):
         workspace, ignore = side(order, running, journal)
         loop = Loop(
-            workspace,
-            service=order.service,
-            ancestor=ancestor,
-            journal=journal,
-            ignore=ignore,
-            mode=order.mode,
+            Work(
+                workspace,
+                service=order.service,
+                ancestor=ancestor,
+                journal=journal,
+                ignore=ignore,
+                mode=order.mode,
+                show=show,
+            ),
             show=show,
         )
         try:

@@ -210,10 +210,10 @@ def _raise_if_failed(found: Status, mappings: Sequence[Placement]) -> None:
 
 
 def _healed_by(mappings: Sequence[Placement]) -> str:
-    # A process runs the files of the workspace; a container has them from whoever brings them in.
+    # A process runs the files of the workspace; a container has them from the sync.
     if mappings and all(str(m.local) == str(m.remote) for m in mappings):
         return "Save a corrected file: it is loaded at once."
     return (
-        "Save a corrected file: `devkit debug` loads it at once while it follows, and "
-        "`devkit debug --detach` when it is run again."
+        "Save a corrected file: it is loaded at once where `devkit debug` or `devkit sync` keeps "
+        "the container in step."
     )

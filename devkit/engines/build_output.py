@@ -73,6 +73,31 @@ _NOT_BUILT = (
 )
 _METADATA = re.compile(r"metadata-generation-failed|subprocess-exited-with-error")
 _COLLECTING = re.compile(r"^Collecting (\S+)", re.MULTILINE)
+# What shows it, why it failed, and what to do.
+_PLATFORM = (
+    (
+        _FOREIGN_PROGRAM,
+        "this engine cannot run programs of the image's platform",
+        "Leave --platform out, or give the engine's machine qemu-user-static.",
+    ),
+    (
+        _NO_PLATFORM,
+        "this engine has no such platform",
+        'Leave --platform out, or name one as in "linux/arm64".',
+    ),
+)
+_UNREACHABLE = (
+    (
+        _CERTIFICATE,
+        "the build does not trust the certificate of a server it loads from",
+        "Name your network's authority in build.ca_certificates, or set SSL_CERT_FILE.",
+    ),
+    (
+        _NO_NETWORK,
+        "the build has no way to a server it loads from",
+        "Set http_proxy and https_proxy, or PIP_INDEX_URL, as your network needs.",
+    ),
+)
 
 
 def shown(line: str) -> str:
@@ -102,8 +127,8 @@ def failure(output: Sequence[str], words: str, *, tag: Tag) -> BuildError:
     text = "\n".join(output)
     return (
         _our_own(output)
-        or _platform(text + "\n" + words, tag)
-        or _unreachable(text, tag)
+        or _known(text + "\n" + words, tag, _PLATFORM)
+        or _known(text, tag, _UNREACHABLE)
         or _package(text)
         or _base(text + "\n" + words)
         or BuildError(
@@ -136,35 +161,14 @@ def _our_own(output: Sequence[str]) -> BuildError | None:
     return None if sentence is None else BuildError(sentence, hint=hint)
 
 
-def _platform(text: str, tag: Tag) -> BuildError | None:
-    if match := _FOREIGN_PROGRAM.search(text):
-        return BuildError(
-            f"The image {tag} could not be built: this engine cannot run programs of the image's "
-            f"platform ({_line_around(text, match)}).",
-            hint="Leave --platform out, or give the engine's machine qemu-user-static.",
-        )
-    if match := _NO_PLATFORM.search(text):
-        return BuildError(
-            f"The image {tag} could not be built: this engine has no such platform "
-            f"({_line_around(text, match)}).",
-            hint='Leave --platform out, or name one as in "linux/arm64".',
-        )
-    return None
-
-
-def _unreachable(text: str, tag: Tag) -> BuildError | None:
-    if match := _CERTIFICATE.search(text):
-        return BuildError(
-            f"The image {tag} could not be built: the build does not trust the certificate of a "
-            f"server it loads from ({_line_around(text, match)}).",
-            hint="Name your network's authority in build.ca_certificates, or set SSL_CERT_FILE.",
-        )
-    if match := _NO_NETWORK.search(text):
-        return BuildError(
-            f"The image {tag} could not be built: the build has no way to a server it loads from "
-            f"({_line_around(text, match)}).",
-            hint="Set http_proxy and https_proxy, or PIP_INDEX_URL, as your network needs.",
-        )
+def _known(
+    text: str, tag: Tag, reasons: Sequence[tuple[re.Pattern[str], str, str]]
+) -> BuildError | None:
+    """Return the error for the first of these reasons that the text shows."""
+    for pattern, why, hint in reasons:
+        if match := pattern.search(text):
+            line = _line_around(text, match)
+            return BuildError(f"The image {tag} could not be built: {why} ({line}).", hint=hint)
     return None
 
 

@@ -14,16 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from devkit.errors import EngineError, SyncHalted
-from devkit.sync.ancestor import Ancestor
-from devkit.sync.ignore import Ignore
 from devkit.sync.inbox import Inbox
-from devkit.sync.journal import Journal
 from devkit.sync.news import News, Status
 from devkit.sync.permission import HINT
-from devkit.sync.reconcile import Mode, Plan
+from devkit.sync.reconcile import Plan
 from devkit.sync.remote import Answer, Remote, Told
 from devkit.sync.work import Work
-from devkit.sync.workspace import Workspace
 
 Connect = Callable[[Callable[[Told], None], Callable[[EngineError], None]], Remote]
 """Starts an agent; it gets who takes what is told, and why the stream ended."""
@@ -35,31 +31,11 @@ _TRANSFER_S = 0.002
 class Loop:
     """Two sides in step. Its methods may be called from other threads, but for `run`."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        *,
-        service: str,
-        ancestor: Ancestor,
-        journal: Journal,
-        ignore: Ignore,
-        mode: Mode,
-        show: Callable[[News], None],
-    ) -> None:
+    def __init__(self, work: Work, *, show: Callable[[News], None]) -> None:
         """Make it; `show` takes what a user should know, in the loop's thread."""
-        self._workspace = workspace
-        self._ancestor = ancestor
+        self._work = work
         self._show = show
         self._inbox = Inbox()
-        self._work = Work(
-            workspace,
-            service=service,
-            ancestor=ancestor,
-            journal=journal,
-            ignore=ignore,
-            mode=mode,
-            show=show,
-        )
         self._sides, self._batch = self._work.sides, self._work.batch
         self._permission = self._work.permission
         self._lost: EngineError | None = None
@@ -125,7 +101,7 @@ class Loop:
             OSError: what has to be stored cannot be.
         """
         self._sides.without_events["workspace"] = without_events
-        self._sides.folds_case = self._workspace.folds_case()
+        self._sides.folds_case = self._sides.workspace.folds_case()
         with self._connected(connect) as remote:
             try:
                 self._compare_all(remote)
@@ -138,7 +114,7 @@ class Loop:
                 self._sides.remote = None
                 self._work.cancel()
                 self._work.outcomes.store()
-                self._ancestor.keep_digests("local", self._workspace.known())
+                self._sides.ancestor.keep_digests("local", self._sides.workspace.known())
 
     def close(self) -> None:
         """Let nobody wait any more; `run` has ended for good."""

@@ -61,12 +61,7 @@ class Push:
 
     def step(self) -> bool:
         """Send as many slices as may be under way."""
-        try:
-            return self._stepped()
-        except (OSError, Moved, EngineError) as error:
-            self.cancel()
-            self._done(error)
-            return True
+        return _guarded(self._stepped, self.cancel, self._done)
 
     def cancel(self) -> None:
         """Remove what the container has of it."""
@@ -127,12 +122,7 @@ class Pull:
 
     def step(self) -> bool:
         """Take the slices that came, and ask for more."""
-        try:
-            return self._stepped()
-        except (OSError, Moved, EngineError) as error:
-            self.cancel()
-            self._done(error)
-            return True
+        return _guarded(self._stepped, self.cancel, self._done)
 
     def cancel(self) -> None:
         """Remove what the workspace has of it."""
@@ -173,3 +163,13 @@ def _quietly(remote: Remote, op: str, **fields: Any) -> None:
     # Where the agent is gone, what it began went with it.
     with suppress(EngineError):
         remote.request(op, **fields)
+
+
+def _guarded(stepped: Callable[[], bool], cancel: Callable[[], None], done: Done) -> bool:
+    """Do a step; what fails ends the transfer, and is told."""
+    try:
+        return stepped()
+    except (OSError, Moved, EngineError) as error:
+        cancel()
+        done(error)
+        return True

@@ -36,7 +36,7 @@ class Work:
         mode: Mode,
         show: Callable[[News], None],
     ) -> None:
-        """Make it; the arguments are those of `Loop`."""
+        """Make it; `show` takes what a user should know."""
         self._mode: Mode = mode
         self.permission = Permission(show)
         self.batch = Batch(Path(workspace.root))

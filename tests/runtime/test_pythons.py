@@ -7,39 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.pythons import pythons
 from tests.running import stopped
 from tests.runtime.conftest import Start
 
 CACHE = Path(__file__).parent.parent.parent / ".cache" / "pythons"
-OLDEST = (3, 7)
-
-
-def _pythons() -> dict[str, str]:
-    """Version -> interpreter: those on the path and those of pyenv, each version once."""
-    candidates = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
-    names = ["python3", *(f"python3.{number}" for number in range(7, 20))]
-    candidates += [Path(path) for path in map(shutil.which, names) if path]
-    found: dict[str, str] = {}
-    for path in candidates:
-        answer = subprocess.run(
-            [path, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-        if re.fullmatch(r"3\.\d+", answer) and tuple(map(int, answer.split("."))) >= OLDEST:
-            found.setdefault(answer, str(path))
-    return found
-
-
-PYTHONS = _pythons()
+PYTHONS = pythons()
 
 
 @pytest.fixture(params=sorted(PYTHONS, key=lambda version: int(str(version).split(".")[1])))

@@ -26,6 +26,7 @@ from devkit.sync.news import News
 from devkit.sync.reconcile import Mode
 from devkit.sync.remote import Remote
 from devkit.sync.watch import watched
+from devkit.sync.work import Work
 from devkit.sync.workspace import Workspace
 
 _NEVER = 1 << 62
@@ -147,12 +148,15 @@ class Pair:
             self.ancestor = ancestor
             workspace = Workspace(self.local, placed={}, ignore=ignore, journal=journal)
             self.loop = Loop(
-                workspace,
-                service="s",
-                ancestor=ancestor,
-                journal=journal,
-                ignore=ignore,
-                mode=self._mode,
+                Work(
+                    workspace,
+                    service="s",
+                    ancestor=ancestor,
+                    journal=journal,
+                    ignore=ignore,
+                    mode=self._mode,
+                    show=self._show,
+                ),
                 show=self._show,
             )
             try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
-import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -25,27 +23,9 @@ from devkit.sync.agent.places import TEMPORARY
 from devkit.sync.agent.serve import Agent
 from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Moved
 from devkit.sync.remote import Answer, Remote, Told
+from tests.pythons import pythons
 
-OLDEST = (3, 7)
-
-
-def _pythons() -> dict[str, str]:
-    candidates = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
-    candidates += [Path(p) for p in [shutil.which("python3")] if p]
-    found: dict[str, str] = {}
-    for path in candidates:
-        answer = subprocess.run(
-            [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-        if re.fullmatch(r"3\.\d+", answer) and tuple(map(int, answer.split("."))) >= OLDEST:
-            found.setdefault(answer, str(path))
-    return found
-
-
-PYTHONS = _pythons()
+PYTHONS = pythons()
 
 
 class _Engine:

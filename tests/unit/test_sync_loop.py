@@ -16,6 +16,7 @@ from devkit.sync.journal import Journal
 from devkit.sync.loop import Loop
 from devkit.sync.reconcile import Change
 from devkit.sync.remote import Answer, Told
+from devkit.sync.work import Work
 from devkit.sync.workspace import Workspace
 
 A, B = Entry(FILE, "a" * 64), Entry(FILE, "b" * 64)
@@ -26,12 +27,15 @@ def loop(tmp_path: Path) -> Iterator[Loop]:
     ignore = Ignore(tmp_path)
     with Journal(tmp_path) as journal, Ancestor.of(tmp_path, "c") as ancestor:
         yield Loop(
-            Workspace(tmp_path, placed={}, ignore=ignore, journal=journal),
-            service="s",
-            ancestor=ancestor,
-            journal=journal,
-            ignore=ignore,
-            mode="two-way",
+            Work(
+                Workspace(tmp_path, placed={}, ignore=ignore, journal=journal),
+                service="s",
+                ancestor=ancestor,
+                journal=journal,
+                ignore=ignore,
+                mode="two-way",
+                show=lambda _: None,
+            ),
             show=lambda _: None,
         )
 
