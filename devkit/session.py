@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +17,9 @@ from devkit import contract, reuse
 from devkit.config import Workspace
 from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
-from devkit.errors import ConfigError, EngineError, InitFailed, NoService, NotOurs, SyncHalted
+from devkit.errors import ConfigError, EngineError, InitFailed, NoService
 from devkit.package import environment, image
-from devkit.results import Debugging, Deletion, DryRun, Launch, Packaged, Running
+from devkit.results import Debugging, Deletion, DryRun, Launch, Mapping, Packaged, Running
 from devkit.running import Address, RunningService, Status, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import (
@@ -145,17 +144,16 @@ class Session:
         up = kept(self.engine, self.workspace, build, start, note=self.note, sync=in_step)
         up = up or self._started(build, start)
         with self._undone_if_interrupted(up), ThreadPoolExecutor(2) as beside:
-            syncing = beside.submit(self._sync_started, up.running) if sync else None
+            # One that was kept is in step already.
+            syncing = beside.submit(self._sync_started, up.running) if sync and up.is_new else None
             target, files = self._target(up.plan, up.running)
             # Beside the waiting: parsing JSON with comments takes its time.
             writing = beside.submit(self._written, target) if write else None
             status, error = self._initialised(up.running)
             began = time.monotonic()
-            mappings, attached = attach.unproved(target.mappings), None
-            if prove and status is not None:
-                self.progress("Trying out an attach")
-                mappings, attached = attach.proved(self.workspace, target, files, note=self.note)
-            attach_s = time.monotonic() - began
+            is_proved = prove and status is not None
+            mappings, attached = self._proved(target, files, is_proved=is_proved)
+            attach_s = time.monotonic() - began if is_proved else None
             launch_json = writing.result() if writing else None
             if syncing:
                 syncing.result()
@@ -163,12 +161,23 @@ class Session:
             running=self._described(up, status),
             mappings=mappings,
             launch_json=launch_json,
-            attach_s=attach_s if prove and status is not None else None,
+            attach_s=attach_s,
             attached=attached,
             error=error,
             problem_line=attach.problem_line(self.workspace.root, error) if error else None,
             is_new=up.is_new,
         )
+
+    def _proved(
+        self, target: attach.Target, files: list[Path], *, is_proved: bool
+    ) -> tuple[tuple[Mapping, ...], str | None]:
+        """Return the mappings, proved by an attach if asked for, and who is attached already."""
+        from devkit import attach
+
+        if not is_proved:
+            return attach.unproved(target.mappings), None
+        self.progress("Trying out an attach")
+        return attach.proved(self.workspace, target, files, note=self.note)
 
     def dry_run(self, build: BuildOptions, start: StartOptions) -> DryRun:
         """Say what `run` and `debug` would do; no engine is asked."""
@@ -208,11 +217,11 @@ class Session:
         """
         return self._syncing(self.service(), mode)
 
-    def status(self) -> tuple[Status, Mapping[str, Any] | None, list[Path]]:
+    def status(self) -> tuple[Status, dict[str, Any] | None, list[Path]]:
         """Return how service and sync are, and which files differ from the container's."""
         running = self.service()
         sync, differing = None, list[Path]()
-        if running.root == self.workspace.root and self.engine.name != "process":
+        if self._is_synced(running):
             sync = self._syncing(running).status()
             with suppress(ConfigError):  # a script that does not parse says so elsewhere
                 files = reuse.source_files(self.plan(BuildOptions()).spec)
@@ -370,61 +379,24 @@ class Session:
         return target, files
 
     def _syncing(self, running: RunningService, mode: Mode | None = None) -> Syncing:
-        from devkit.in_step import Order
-        from devkit.syncing import Syncing
+        from devkit import syncing
 
-        root, config = self.workspace.root, self.workspace.config.sync
-        if running.root != root:
-            raise NotOurs(
-                f"{running.name} was made from {running.root}, not from {root}.",
-                hint=f"`devkit -C {running.root} sync` keeps it in step.",
-            )
-        order = Order(
-            root=root,
-            source=self.workspace.source,
-            service=running.name,
-            container_id=running.container.id,
-            mode=mode or config.mode,
-            ignore=config.ignore,
-            engine=self._choice,
-        )
-        return Syncing(order, running)
+        return syncing.of(self.workspace, running, engine=self._choice, mode=mode)
+
+    def _is_synced(self, running: RunningService) -> bool:
+        """Whether there is something to be kept in step with this workspace."""
+        return self.engine.name != "process" and running.root == self.workspace.root
 
     def _in_step(self, running: RunningService) -> int:
         return self._syncing(running).in_step()
 
     def _sync_started(self, running: RunningService) -> None:
-        """Keep both in step from now on; the service is there without it, too."""
-        if self.engine.name == "process" or running.root != self.workspace.root:
-            return
-        try:
-            self._syncing(running).in_step()
-        except (EngineError, ConfigError, SyncHalted) as error:
-            self.note(f"Workspace and container are not kept in step: {error}")
+        if self._is_synced(running):
+            self._syncing(running).started(note=self.note)
 
-    @contextmanager
-    def _told_by_sync(self, running: RunningService) -> Iterator[None]:
+    def _told_by_sync(self, running: RunningService) -> AbstractContextManager[None]:
         """Say meanwhile what the sync of this workspace does, if one runs."""
-        found = None
-        if running.root == self.workspace.root and self.engine.name != "process":
-            found = self._syncing(running).find()
-        if found is None:
-            yield
-            return
-        # From now on, whenever the thread comes to it.
-        Thread(target=self._tell, args=(running, found.follow()), daemon=True).start()
-        try:
-            yield
-        finally:
-            found.close()
-
-    def _tell(self, running: RunningService, news: Iterator[Mapping[str, Any]]) -> None:
-        is_told = False
-        for said in news:
-            if said["event"] != "connected":
-                self.note(said["text"])
-            if not is_told and said["event"] == "changed":
-                change = reuse.environment_change(self.workspace, running.container)
-                is_told = change is not None
-                if change:
-                    self.note(change)
+        if not self._is_synced(running):
+            return nullcontext()
+        change = partial(reuse.environment_change, self.workspace, running.container)
+        return self._syncing(running).told(self.note, after_change=change)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from devkit import background, in_step, undo
-from devkit.errors import BadValue, EngineError, Unsupported
+from devkit.config import Workspace
+from devkit.engine import Progress
+from devkit.errors import BadValue, ConfigError, EngineError, NotOurs, SyncHalted, Unsupported
 from devkit.in_step import Once, Order
 from devkit.running import RunningService
 from devkit.sync.control import Running, ended
@@ -18,6 +22,42 @@ from devkit.sync.reconcile import Mode, Plan
 _FLUSH_TIMEOUT_S = 600
 _OFF = "Nothing keeps workspace and container in step."
 _BEGIN = "`devkit sync` begins."
+
+
+def of(
+    workspace: Workspace,
+    running: RunningService,
+    *,
+    engine: Mapping[str, str | None],
+    mode: Mode | None = None,
+) -> Syncing:
+    """Return the sync of a service with the workspace that it was made from.
+
+    Args:
+        workspace: its configuration decides, where `mode` is None.
+        running: the service.
+        engine: the options that find its engine again.
+        mode: another one than is configured.
+
+    Raises:
+        NotOurs: it was made from another workspace.
+    """
+    root, config = workspace.root, workspace.config.sync
+    if running.root != root:
+        raise NotOurs(
+            f"{running.name} was made from {running.root}, not from {root}.",
+            hint=f"`devkit -C {running.root} sync` keeps it in step.",
+        )
+    order = Order(
+        root=root,
+        source=workspace.source,
+        service=running.name,
+        container_id=running.container.id,
+        mode=mode or config.mode,
+        ignore=config.ignore,
+        engine=engine,
+    )
+    return Syncing(order, running)
 
 
 class Syncing:
@@ -89,6 +129,28 @@ class Syncing:
         with was or self.start() as found:
             return int(found.ask("flush", timeout_s=_FLUSH_TIMEOUT_S)["changes"]) - before
 
+    def started(self, *, note: Progress) -> None:
+        """Start or join it, for a service that is there without it, too: a failure is told only."""
+        try:
+            self.in_step()
+        except (EngineError, ConfigError, SyncHalted) as error:
+            note(f"Workspace and container are not kept in step: {error}")
+
+    @contextmanager
+    def told(self, note: Progress, *, after_change: Callable[[], str | None]) -> Iterator[None]:
+        """Say meanwhile what it does, if it runs; `after_change` has something to add, once."""
+        found = self.find()
+        if found is None:
+            yield
+            return
+        # From now on, whenever the thread comes to it.
+        news = found.follow()
+        Thread(target=_tell, args=(news, note, after_change), daemon=True).start()
+        try:
+            yield
+        finally:
+            found.close()
+
     def stop(self) -> bool:
         """End it when what was edited has arrived; whether one ran."""
         return ended(self._order.root, self._order.service)
@@ -159,6 +221,19 @@ class Syncing:
             if not dry_run:
                 undo.undo(workspace, journal, found)
             return [replace(record, path=workspace.shown(record.path)) for record in found]
+
+
+def _tell(
+    news: Iterator[Mapping[str, Any]], note: Progress, after_change: Callable[[], str | None]
+) -> None:
+    added = None
+    for said in news:
+        if said["event"] != "connected":
+            note(said["text"])
+        if added is None and said["event"] == "changed":
+            added = after_change()
+            if added:
+                note(added)
 
 
 def _same_mode(found: Running, mode: Mode) -> None:

@@ -281,7 +281,7 @@ def test_an_answer_that_is_no_failure_of_ours_is_told_as_it_is(body: bytes) -> N
 def test_the_hint_of_a_failure_says_who_brings_the_mended_file_in() -> None:
     failed = {**STATUS, "state": "failed", "error": ERROR}
     own = [Placement(Path("/work/ws"), PurePosixPath("/work/ws"))]
-    for mappings, hint in ((MAPPINGS, "`devkit debug --detach`"), (own, "loaded at once")):
+    for mappings, hint in ((MAPPINGS, "`devkit sync` keeps"), (own, "file: it is loaded at once.")):
         with runtime(lambda *_: failed) as port, pytest.raises(InitFailed) as raised:
             service.reload("127.0.0.1", port, mappings=mappings)
         assert hint in (raised.value.hint or "")
