@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from devkit.own_folder import NAME, own_folder
+from devkit.sync import database as files
 from devkit.sync.agent.side import Entry, Signature
 
+_stored = partial(files.as_os_error, "the sync's state")
 _FOLDER = "sync"
 _VERSION = 1
 # Those of containers that are gone drop out by and by.
@@ -37,7 +40,7 @@ class Ancestor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _as_os_error():
+        with _stored():
             try:
                 self._database, self.entries = _opened(path)
             except sqlite3.DatabaseError as error:
@@ -82,7 +85,7 @@ class Ancestor:
             for path, entry in new.items()
             if entry is not None
         ]
-        with _as_os_error(), self._database:
+        with _stored(), self._database:
             self._database.executemany("DELETE FROM entries WHERE path = ?", gone)
             self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", there)
         for path, entry in new.items():
@@ -98,7 +101,7 @@ class Ancestor:
 
     def digests(self, side: str) -> dict[str, tuple[Signature, str]]:
         """Return the digests that were made on a side, with what tells that they still hold."""
-        with _as_os_error():
+        with _stored():
             rows = self._database.execute("SELECT * FROM digests WHERE side = ?", (side,))
             return {os.fsdecode(row[1]): (tuple(row[2:7]), row[7]) for row in rows}
 
@@ -108,7 +111,7 @@ class Ancestor:
             return
         rows = [(side, os.fsencode(p), *sig, digest) for p, (sig, digest) in known.items()]
         marks = ", ".join("?" * 8)
-        with _as_os_error(), self._database:
+        with _stored(), self._database:
             self._database.execute("DELETE FROM digests WHERE side = ?", (side,))
             self._database.executemany(f"INSERT INTO digests VALUES ({marks})", rows)
 
@@ -118,11 +121,8 @@ class Ancestor:
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
-    database = sqlite3.connect(path, timeout=10)
+    database = files.connect(path)
     try:
-        # Safe when a process is killed; after a loss of power it may be broken, and is begun anew.
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute("PRAGMA journal_mode = TRUNCATE")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"version {version}")
@@ -137,14 +137,6 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
         database.close()
         raise
     return database, entries
-
-
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"the sync's state cannot be stored: {error}") from error
 
 
 def _sweep(folder: Path) -> None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from devkit.own_folder import own_folder
+from devkit.sync import database as files
 from devkit.sync.agent.side import FILE, Entry, Staged
 from devkit.sync.agent.staged import temporary_name
 from devkit.sync.reconcile import SideName
 
+_stored = partial(files.as_os_error, "the journal")
 # What is kept at most: the oldest goes first, and what is older goes anyway.
 MOST_BYTES = 1_000_000_000
 MOST_AGE_S = 30 * 24 * 3600
@@ -63,10 +65,8 @@ class Journal:
         self._folder = own_folder(root, "trash")
         self._contents = own_folder(root, "trash", "contents")
         self._written = 0
-        with _as_os_error():
-            self._database = sqlite3.connect(self._folder / "journal.db", timeout=10)
-            self._database.execute("PRAGMA synchronous = OFF")
-            self._database.execute("PRAGMA journal_mode = TRUNCATE")
+        with _stored():
+            self._database = files.connect(self._folder / "journal.db")
             self._database.executescript(_TABLE)
 
     def __enter__(self) -> Self:
@@ -138,7 +138,7 @@ class Journal:
             for side, path, old, new, why in changes
         ]
         marks = ", ".join("?" * 11)
-        with _as_os_error(), self._database:
+        with _stored(), self._database:
             self._database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
         self._written += len(rows)
         if self._written >= _PRUNE_EVERY:
@@ -146,7 +146,7 @@ class Journal:
 
     def records(self, *, most: int | None = None, service: str | None = None) -> list[Record]:
         """Return what was done, the newest first."""
-        with _as_os_error():
+        with _stored():
             rows = self._database.execute(
                 "SELECT * FROM changes WHERE ? IS NULL OR service = ? ORDER BY id DESC LIMIT ?",
                 (service, service, -1 if most is None else most),
@@ -155,7 +155,7 @@ class Journal:
 
     def record(self, number: int) -> Record | None:
         """Return one change; None where there is none of that number."""
-        with _as_os_error():
+        with _stored():
             row = self._database.execute("SELECT * FROM changes WHERE id = ?", (number,)).fetchone()
         return None if row is None else _record(row)
 
@@ -171,7 +171,7 @@ class Journal:
             if stat.st_mtime < oldest or (left < 0 and left + stat.st_size < MOST_BYTES):
                 with suppress(OSError):
                     path.unlink()
-        with _as_os_error(), self._database:
+        with _stored(), self._database:
             self._database.execute("DELETE FROM changes WHERE time < ?", (oldest,))
 
     def close(self) -> None:
@@ -194,11 +194,3 @@ def _record(row: Sequence[Any]) -> Record:
 def _entry(columns: Sequence[Any]) -> Entry | None:
     kind, digest, executable = columns
     return Entry(kind, os.fsdecode(digest or b""), bool(executable)) if kind else None
-
-
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"the journal cannot be stored: {error}") from error
