@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -65,9 +66,16 @@ class Journal:
         self._folder = own_folder(root, "trash")
         self._contents = own_folder(root, "trash", "contents")
         self._written = 0
+        path = self._folder / "journal.db"
         with _stored():
-            self._database = files.connect(self._folder / "journal.db")
-            self._database.executescript(_TABLE)
+            try:
+                self._database = _opened(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # locked, or the disk is full: the file is sound
+                # The contents are kept by their digests, whatever became of the list.
+                path.replace(f"{path}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+                self._database = _opened(path)
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +185,16 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = files.connect(path)
+    try:
+        database.executescript(_TABLE)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _columns(entry: Entry | None) -> tuple[str | None, bytes | None, bool | None]:

@@ -111,3 +111,17 @@ def test_a_link_in_place_of_the_trash_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".devkit").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="link"):
         Journal(tmp_path)
+
+
+def test_a_broken_list_of_changes_is_set_aside_and_the_contents_stay(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.keep(b"old")
+        kept = list(journal.place("").iterdir())
+    path = tmp_path / ".devkit" / "trash" / "journal.db"
+    path.write_bytes(b"no database" * 500)
+    with Journal(tmp_path) as journal:
+        assert journal.records() == []
+        assert list(journal.place("").iterdir()) == kept
+    assert [p.read_bytes()[:11] for p in path.parent.glob("journal.db.broken-*")] == [
+        b"no database"
+    ]
