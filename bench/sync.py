@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
+from bench import mutagen, sync_parts
 from bench.observed import (
     PAUSE_S,
     Observer,
@@ -40,7 +41,8 @@ def rows(place: Place) -> Iterator[Row]:
     with synced("bench-edit", BASE) as service, plain(place.engine, folder) as by_hand:
         with observed(inside(service.container), service.root) as observer:
             out = latencies(TIMES, partial(_saved, service.folder / "edit.txt"), observer)
-        yield from _pair("local edit -> container", out, OUT_MS, OUT_P99_MS)
+        note = sync_parts.of_an_edit(place.engine, service)
+        yield from _pair("local edit -> container", out, OUT_MS, OUT_P99_MS, note)
         yield _beside(out, by_hand.edits(TIMES // 3, by_hand.bind), "bind mount")
         yield _beside(out, by_hand.edits(BY_HAND_TIMES, by_hand.docker_cp), "docker cp")
         yield _beside(out, by_hand.edits(BY_HAND_TIMES, by_hand.put_archive), "put_archive")
@@ -59,10 +61,16 @@ def rows(place: Place) -> Iterator[Row]:
         yield Row("file of 500 MB -> container", "s", whole, copied, hand="docker cp")
         yield Row("... local edits meanwhile", "ms", during, limit=BESIDE_LARGE_MS)
         yield Row("... the slowest", "ms", one(during.worst), limit=BESIDE_LARGE_MS)
+        if mutagen.is_installed():
+            its_out, its_back = mutagen.edits(place.folder(), by_hand.container)
+            yield Row("local edit, beside", "ms", out, its_out, hand="Mutagen")
+            yield Row("container edit, beside", "ms", back, its_back, hand="Mutagen")
 
 
-def _pair(what: str, sample: Sample, limit: float, slowest: float | None) -> Iterator[Row]:
-    yield Row(what, "ms", sample, limit=limit)
+def _pair(
+    what: str, sample: Sample, limit: float, slowest: float | None, note: str = ""
+) -> Iterator[Row]:
+    yield Row(what, "ms", sample, limit=limit, note=note)
     yield Row("... 99 of 100", "ms", one(sample.of_hundred(99)), limit=slowest)
 
 

@@ -34,7 +34,7 @@ class Plain:
         self.container = container
         self.folder = folder
         self._made = 0
-        self.target = target
+        self._top = self.target = target
         _run("docker", "exec", container, "mkdir", "-p", target)
         self.has_rsync = shutil.which("rsync") is not None and self._has_rsync()
 
@@ -104,7 +104,7 @@ class Plain:
         processes delete: compare only what went to the same container.
         """
         self._made += 1
-        self.target = f"{COPIED}/{self._made}"
+        self.target = f"{self._top}/{self._made}"
         _run("docker", "exec", self.container, "mkdir", self.target)
         return seconds(1, partial(copy, name))
 

@@ -1,4 +1,4 @@
-"""Many files: the first sync, a branch switch, a new connection, and what it costs to wait."""
+"""Many files: the first sync, a new connection, what it costs to wait, and a branch switch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import processes
-from bench.observed import editing, inside, latencies, marked, new_mark, observed, saved
+from bench import processes, sync_parts, sync_switch
+from bench.observed import inside, latencies, marked, observed, saved
 from bench.place import BASE, Place
 from bench.row import Row, Sample, one, seconds
-from bench.sync_by_hand import Plain
-from devkit import background
+from bench.sync_by_hand import COPIED, Plain
 from devkit.engine import Engine
-from devkit.in_step import Order
 from tests.syncing import Synced, synced
 
-HERE = [sys.executable, "-I", "-u", "-c"]
-SWITCHED, SWITCHES = 1000, 2
-FILES, MANY = 10_000, 50_000
-IDLE_S = 10
+FILES = 10_000
+IDLE_S = 4
 # DESIGN.md 11; the first sync as a multiple of `cp -r`.
 FIRST, RECONNECT_MS, OUT_MS, HOST_MB, AGENT_MB, CPU_PERCENT = 3, 200, 2, 60, 20, 1
 
@@ -36,149 +31,71 @@ def rows(place: Place) -> Iterator[Row]:
     # Its image has rsync where this machine has: both copy to the same container.
     settings = json.dumps({"image": {"apt": ["rsync"] if shutil.which("rsync") else []}})
     with synced("bench-many", BASE, files={"devkit.yaml": settings}) as service:
-        by_hand = Plain(engine, service.container, folder)
-        yield from _first(service, by_hand)
+        by_hand = Plain(engine, service.container, service.folder)
+        yield from _first(engine, service, by_hand)
         yield from _reconnect(engine, service, by_hand)
         yield from _cost(engine, service)
-        yield from _fifty_thousand(engine, service, by_hand)
-        yield from _switch(service, by_hand)
+        yield from _many(engine, service, by_hand)
+        yield from sync_switch.rows(
+            service, Plain(engine, service.container, folder, "/tmp/switched")
+        )
+        # `devkit delete` would compare all files first, to keep what was edited in it.
+        engine.remove(service.container)
 
 
-def _order(service: Synced) -> Order:
-    return Order(service.folder, service.folder, service.name, service.container)
-
-
-def _began(service: Synced) -> None:
-    """Start the background process, and wait until both sides are the same."""
-    with background.started(_order(service)) as sync:
-        sync.ask("flush", timeout_s=120)
-
-
-def _stopped(service: Synced) -> None:
-    """End the process, and wait for its end: `devkit sync stop` does not."""
+def _stopped(service: Synced) -> float:
+    """End the process, and wait for its end; how long that took (s)."""
     with service.sync() as sync:
         end = os.pidfd_open(sync.pid)
+    began = time.monotonic()
     service.devkit("sync", "stop")
     select.select([end], [], [], 60)
     os.close(end)
+    return time.monotonic() - began
 
 
-def _tree(folder: Path, name: str, files: int) -> Path:
+def _tree(top: Path) -> None:
     """A tree of files of 4 KB, twenty in a folder."""
-    top = folder / name
-    for number in range(files):
+    for number in range(FILES):
         below = top / f"d{number // 20}"
         if number % 20 == 0:
             below.mkdir(parents=True)
         (below / f"f{number}.txt").write_bytes(marked(f"{number:016x}"))
-    return top
-
-
-# A branch switch.
-
-
-def _git(folder: Path, *words: str) -> None:
-    who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
-
-
-def _branches(folder: Path) -> dict[str, str]:
-    """Two branches in a new repository, which differ in a thousand files; their marks."""
-    marks = {}
-    _git(folder, "init", "-q", "-b", "none")
-    (folder / "many").mkdir()
-    for branch in ("one", "other"):
-        marks[branch] = new_mark()
-        for number in range(SWITCHED):
-            (folder / f"many/f{number}.txt").write_bytes(marked(marks[branch]))
-        _git(folder, "checkout", "-q", "-b", branch)
-        _git(folder, "add", "many")
-        _git(folder, "commit", "-qm", branch)
-    return marks
-
-
-def _switch(service: Synced, by_hand: Plain) -> Iterator[Row]:
-    marks = _branches(service.folder)
-    service.flush()
-    values, alone = [], []
-    with observed(inside(service.container), service.root) as observer:
-        for number in range(SWITCHES):
-            branch = "one" if number % 2 == 0 else "other"
-            began = time.monotonic_ns()
-            _git(service.folder, "checkout", "-q", branch)
-            alone.append((time.monotonic_ns() - began) / 1e9)
-            values.append((observer.seen(marks[branch], files=SWITCHED) - began) / 1e9)
-            service.flush()
-    copied, back = _switched_by_hand(by_hand)
-    note = f"git alone {min(alone):.2f} s"
-    what = "git switches 1000 files -> container"
-    yield Row(what, "s", Sample(tuple(values)), copied, hand=_copier(by_hand), note=note)
-    values = []
-    many = f"{service.root}/many"
-    with (
-        observed(HERE, str(service.folder)) as observer,
-        editing(inside(service.container)) as editor,
-    ):
-        for _ in range(SWITCHES):
-            mark = new_mark()
-            began = editor.save(many, mark, files=SWITCHED)
-            values.append((observer.seen(mark, files=SWITCHED) - began) / 1e9)
-            service.flush()
-    what = "1000 files made anew in the container -> workspace"
-    yield Row(what, "s", Sample(tuple(values)), back, hand=_copier(by_hand))
-
-
-def _copier(by_hand: Plain) -> str:
-    return "git, then rsync over exec" if by_hand.has_rsync else ""
-
-
-def _switched_by_hand(by_hand: Plain) -> tuple[Sample | None, Sample | None]:
-    if not by_hand.has_rsync:
-        return None, None
-    _branches(by_hand.folder)
-    by_hand.copies("many", by_hand.rsync)
-
-    def switch(branch: str) -> None:
-        _git(by_hand.folder, "checkout", "-q", branch)
-        by_hand.rsync("many")
-
-    out = [seconds(1, partial(switch, branch)).median for branch in ("one", "other")]
-    with editing(inside(by_hand.container)) as editor:
-
-        def back() -> None:
-            editor.save(f"{by_hand.target}/many", new_mark(), files=SWITCHED)
-            by_hand.rsync_back("many")
-
-        return Sample(tuple(out)), seconds(2, back)
 
 
 # Ten thousand files.
 
 
-def _first(service: Synced, by_hand: Plain) -> Iterator[Row]:
+def _first(engine: Engine, service: Synced, by_hand: Plain) -> Iterator[Row]:
     _stopped(service)
-    top = _tree(by_hand.folder, "tree", FILES)
-    copied = seconds(2, partial(_copied_here, top))
-    shutil.copytree(top, service.folder / "tree")
-    first = seconds(1, partial(_began, service))
-    limit = FIRST * min(copied.values)
+    _tree(service.folder / "tree")
+    ways = _ways(by_hand)
+    copied = min(_copied_here(service, number) for number in range(1, len(ways) + 1))
+    began = sync_parts.began(engine, service)
+    first = one(began.whole_s)
     yield Row(
         "first sync of 10,000 files of 4 KB",
         "s",
         first,
-        one(min(copied.values)),
+        one(copied),
         hand="cp -r on this machine",
-        limit=limit,
-        note="the process's start is in it",
+        limit=FIRST * copied,
+        note=str(began),
     )
-    for hand, copy in _ways(by_hand).items():
+    for hand, copy in ways.items():
         yield Row("... beside", "s", first, by_hand.copies("tree", copy), hand=hand)
 
 
-def _copied_here(top: Path) -> None:
-    # Not over an older one: see Plain.copies.
-    other = top.with_name(new_mark())
-    subprocess.run(["cp", "-r", top, other], check=True)
+def _beside(service: Synced) -> Path:
+    return service.folder.with_name("copied")
+
+
+def _copied_here(service: Synced, number: int) -> float:
+    # Beside the workspace, and not over an older one: see Plain.copies.
+    target = _beside(service) / str(number)
+    target.mkdir(parents=True)
+    copy = ["cp", "-r", service.folder / "tree", target]
+    return seconds(1, partial(subprocess.run, copy, check=True)).median
 
 
 def _ways(by_hand: Plain) -> dict[str, Callable[[str], None]]:
@@ -204,7 +121,7 @@ def _reconnect(engine: Engine, service: Synced, by_hand: Plain) -> Iterator[Row]
         hand and _in_ms(hand),
         hand="rsync, nothing to copy" if hand else "",
         limit=RECONNECT_MS,
-        note="it waits 100 ms before it tries",
+        note=sync_parts.of_reconnecting(engine, service.container),
     )
 
 
@@ -250,21 +167,28 @@ def _memory(engine: Engine, service: Synced, pid: int, files: str) -> Iterator[R
     yield Row("... agent", "MB", one(agent), limit=AGENT_MB)
 
 
-def _fifty_thousand(engine: Engine, service: Synced, by_hand: Plain) -> Iterator[Row]:
+def _many(engine: Engine, service: Synced, by_hand: Plain) -> Iterator[Row]:
+    """All copies that were made so far: both sides have them, as after a restart of all."""
     _stopped(service)
-    # Both sides have it already, as after a restart of all: nothing is to be copied.
-    _tree(service.folder, "more", MANY - FILES)
-    Plain(engine, service.container, service.folder, service.root).tar("more")
-    first = seconds(1, partial(_began, service))
-    note = "40,000 of them never seen before; the process's start is in it"
-    yield Row("first look at 50,000 files", "s", first, note=note)
-    _stopped(service)
-    again = seconds(1, partial(_began, service))
+    _beside(service).rename(service.folder / "more")
+    service.inside(f"mv {COPIED} more")
+    by_hand.target = by_hand.target.replace(COPIED, f"{service.root}/more")
+    copies = len(list((service.folder / "more").iterdir()))
+    files = f"{(copies + 1) * FILES:,} files"
+    first = sync_parts.began(engine, service)
+    note = f"{copies * FILES:,} of them never seen before; {first}"
+    yield Row(f"first look at {files}", "s", one(first.whole_s), note=note)
+    yield Row("... `devkit sync stop`", "s", one(_stopped(service)))
+    again = sync_parts.began(engine, service)
     hand = seconds(1, partial(by_hand.rsync, "tree")) if by_hand.has_rsync else None
-    yield Row("... seen before", "s", again, hand, hand="rsync of 10,000" if hand else "")
+    by = "rsync of 10,000" if hand else ""
+    yield Row("... seen before", "s", one(again.whole_s), hand, hand=by, note=str(again))
+    # The first copy is the agent's to change, as tar did not make it as root.
+    edit = service.folder / "more/1/tree/d9/edit.txt"
     with observed(inside(service.container), service.root) as observer:
-        edits = latencies(100, partial(saved, service.folder / "more/d9/edit.txt"), observer)
-    yield Row("local edit among 50,000 -> container", "ms", edits, limit=OUT_MS)
+        edits = latencies(100, partial(saved, edit), observer)
+    note = sync_parts.of_an_edit(engine, service)
+    yield Row(f"local edit among {files} -> container", "ms", edits, limit=OUT_MS, note=note)
     with service.sync() as sync:
         pid = sync.pid
-    yield from _memory(engine, service, pid, "50,000 files")
+    yield from _memory(engine, service, pid, files)

@@ -56,6 +56,15 @@ def is_live(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     return stream.isatty() and environ.get("TERM") != "dumb" and not in_ci
 
 
+class Detail(str):
+    """A line of a tool that devkit runs, as a builder: where no line is redrawn, only -v shows it.
+
+    A build prints hundreds; a failure has the last of them in its own words.
+    """
+
+    __slots__ = ()
+
+
 class Failure(Protocol):
     """What is shown of an error; see devkit/errors.py."""
 
@@ -118,7 +127,7 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, *, live: bool = True) -> Iterator[Progress]:
-        """Show long work: one moving line on a terminal, plain lines elsewhere."""
+        """Show long work: one moving line on a terminal; elsewhere a line for each step of ours."""
         if live and is_live(sys.stderr) and self.verbosity == 0:
             from rich.console import Console  # 50 ms that only a terminal needs
 
@@ -135,16 +144,25 @@ class Progress:
 
     output: Output
     status: Status | None
+    _is_building: bool = False
 
     def __call__(self, line: str) -> None:
         """Show one line; on a terminal it takes the place of the one before."""
         if self.status is None:
-            self.output.note(line)
+            self._say(line)
             return
         from rich.text import Text
 
         width = self.status.console.width - 4
         self.status.update(Text(sanitized(line).strip()[:width]))
+
+    def _say(self, line: str) -> None:
+        is_left_out = isinstance(line, Detail) and self.output.verbosity == 0
+        if not is_left_out:
+            self.output.note(line)
+        elif not self._is_building:
+            self.output.note("Building; -v shows each line of it")
+        self._is_building = is_left_out
 
     def keep(self, line: str) -> None:
         """Show one line that stays."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -17,11 +17,13 @@ from devkit.in_step import Once, Order
 from devkit.running import RunningService
 from devkit.sync.control import Running, ended
 from devkit.sync.journal import Journal, Record
+from devkit.sync.news import Waiting
 from devkit.sync.reconcile import Mode, Plan
 
 _FLUSH_TIMEOUT_S = 600
 _OFF = "Nothing keeps workspace and container in step."
 _BEGIN = "`devkit sync` begins."
+_HELD = ("paused", "halted")
 
 
 def of(
@@ -108,12 +110,21 @@ class Syncing:
             return found.ask(what, timeout_s=_FLUSH_TIMEOUT_S)
 
     def status(self) -> dict[str, Any]:
-        """Say how it is."""
+        """Say how it is; while it is paused or halted, how much waits, too."""
         found = self.find()
         if found is None:
             return {"state": "off", "text": f"{_OFF} {_BEGIN}"}
         with found:
-            return found.ask("status")
+            status = found.ask("status")
+        return self._with_waiting(status) if status["state"] in _HELD else status
+
+    def _with_waiting(self, status: dict[str, Any]) -> dict[str, Any]:
+        # What it halts for may be in the way of a look at both sides, too.
+        with suppress(EngineError, SyncHalted, OSError):
+            waiting = Waiting.of(self.diff())
+            status["waiting"] = asdict(waiting)
+            status["text"] += f"\n{waiting}"
+        return status
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Start or join it; yield how it is, and what happens until it ends."""

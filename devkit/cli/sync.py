@@ -59,7 +59,7 @@ def sync(ctx: click.Context, *, once: bool, direction: str | None, mode: str | N
 @sync.command("status", examples=["devkit sync status --json"])
 @click.pass_obj
 def status(app: App) -> None:
-    """Say whether both are in step, what is on its way, in conflict, or left alone."""
+    """Say whether both are in step, what is on its way, in conflict, left alone, or held up."""
     with _opened(app) as syncing:
         _show(app, syncing.status())
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from devkit.engine import Tag
 from devkit.errors import BaseImageMissing, BuildError, PackageInstallFailed
+from devkit.output import Detail
 
 _TAIL = 15
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -100,10 +101,10 @@ _UNREACHABLE = (
 )
 
 
-def shown(line: str) -> str:
+def shown(line: str) -> Detail:
     """Return a builder's line as it is worth showing, "" when it is not."""
     text = _STEP.sub("", _ANSI.sub("", line)).rstrip()
-    return "" if _NOISE.match(text) else text
+    return Detail("" if _NOISE.match(text) else text)
 
 
 def lines_of(pieces: Iterable[str]) -> Iterator[str]:

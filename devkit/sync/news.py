@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from devkit.sync.reconcile import Change
+from devkit.sync.reconcile import Change, Plan
 
 Kind = Literal["connected", "lost", "changed", "conflict", "problem", "halted", "resumed", "ended"]
 
@@ -38,6 +38,26 @@ class News:
 
     def __str__(self) -> str:
         return self.text.encode(errors="replace").decode()
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many changes a pause or a halt holds up, by the side that they go to."""
+
+    container: int
+    workspace: int
+    conflicts: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> Waiting:
+        """Count what would be done now."""
+        there = sum(change.side == "remote" for change in plan.changes)
+        return cls(there, len(plan.changes) - there, len(plan.conflicts))
+
+    def __str__(self) -> str:
+        parts = [f"{self.container} into the container", f"{self.workspace} into the workspace"]
+        parts += [f"{self.conflicts} in conflict"] * bool(self.conflicts)
+        return f"waiting     {', '.join(parts)}"
 
 
 @dataclass(frozen=True)

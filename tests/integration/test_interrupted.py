@@ -154,6 +154,7 @@ def test_an_interrupted_build_leaves_no_image_and_no_container(
     began = str(int(time.time()))
     typed = Typed(
         workspace,
+        "-v",  # shows the builder's lines where no line is redrawn
         *words.split(),
         DEVKIT_IMAGE_TAG=tag,
         DEVKIT_IMAGE_DOCKERFILE=f"FROM {base_image}\nRUN echo at-{mark} && sleep 1000",
@@ -223,6 +224,7 @@ def test_who_comes_during_the_build_of_another_is_told_at_once(
     mark = uuid.uuid4().hex
     first = Typed(
         workspace,
+        "-v",
         "debug",
         DEVKIT_IMAGE_DOCKERFILE=f"FROM {base_image}\nRUN echo at-{mark} && sleep 1000",
     )

@@ -94,7 +94,12 @@ def test_paused_nothing_moves_and_status_and_diff_say_what_differs(service: Sync
     done = service.devkit("sync", "flush", "--json")
     assert done.returncode == 4
     assert json.loads(done.stdout)["error"]["code"] == "SyncHalted"
-    assert service.json("sync", "status")["state"] == "paused"
+    status = service.json("sync", "status")
+    assert set(status) == {*STATUS, "waiting"}
+    assert status["state"] == "paused"
+    assert status["waiting"] == {"container": 2, "workspace": 1, "conflicts": 0}
+    said = service.devkit("sync", "status").stdout
+    assert said.endswith("\nwaiting     2 into the container, 1 into the workspace\n")
     diff = service.json("sync", "diff")
     assert set(diff) == {"ok", "changes", "conflicts", "left"}
     assert [(c["side"], c["path"]) for c in diff["changes"]] == [
@@ -111,6 +116,18 @@ def test_paused_nothing_moves_and_status_and_diff_say_what_differs(service: Sync
     assert service.json("sync", "resume")["ok"]
     assert {"here.txt", "there.txt"} <= set(service.in_step())
     assert service.devkit("sync", "diff").stdout == "Nothing differs.\n"
+
+
+def test_halted_status_says_how_many_changes_wait(service: Synced) -> None:
+    with service.unheard():
+        (service.folder / "score.py").unlink()
+        (service.folder / "helper.py").unlink()
+    assert service.halted() == "The workspace was emptied."
+    waiting = {"container": 2, "workspace": 0, "conflicts": 0}
+    assert service.json("sync", "status")["waiting"] == waiting
+    assert service.json("status")["sync"]["waiting"] == waiting
+    service.ask("reset")
+    assert {"score.py", "helper.py"} == set(service.in_step())
 
 
 def test_followed_with_json_each_change_is_a_line(service: Synced) -> None:

@@ -7,6 +7,7 @@ import pytest
 from devkit.engine import Tag
 from devkit.engines.build_output import failure, lines_of, shown
 from devkit.errors import BaseImageMissing, BuildError, PackageInstallFailed
+from devkit.output import Detail
 
 TAG = Tag("debug", "1")
 
@@ -173,6 +174,10 @@ def test_another_failure_shows_the_last_lines_and_no_more() -> None:
     assert [line.strip() for line in error.message.splitlines()[1:]] == [
         f"line {number}" for number in range(85, 100)
     ]
+
+
+def test_a_builders_line_is_told_from_devkits_own() -> None:
+    assert isinstance(shown("#7 [2/5] RUN pip install"), Detail)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devkit.errors import PortInUse
-from devkit.output import Output, is_live, jsonable, sanitized, wants_colour
+from devkit.output import Detail, Output, is_live, jsonable, sanitized, wants_colour
 
 
 class Terminal(StringIO):
@@ -128,6 +128,25 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
         progress("step 1")
         progress.keep("step \x1b[2J2")
     assert capsys.readouterr().err == "step 1\nstep \\x1b[2J2\n"
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "said"),
+    [
+        (0, "Pulling base\nBuilding; -v shows each line of it\nWaiting\n"),
+        (1, "Pulling base\nStep 1/2 : FROM base\n + six==1.17\nWaiting\n"),
+        (-1, ""),
+    ],
+)
+def test_a_builders_lines_are_one_line_where_there_is_no_terminal(
+    verbosity: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Output(verbosity=verbosity).progress("Working") as progress:
+        progress("Pulling base")
+        progress(Detail("Step 1/2 : FROM base"))
+        progress(Detail(" + six==1.17"))
+        progress("Waiting")
+    assert capsys.readouterr().err == said
 
 
 def test_progress_on_a_terminal_keeps_what_is_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
