@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from bench import command, debugging, idle, latency, package, reload, start, sync, sync_many
+from bench import command, commit, debugging, idle, latency, package, reload, start, sync, sync_many
 from bench.place import Place, place
 from bench.row import Row
 from bench.table import CAPTION, console, table
@@ -34,6 +34,7 @@ GROUPS = {
     "reload": Group("From a save to an answer (numpy and scikit-learn imported)", reload.rows),
     "package": Group("Packaging again", package.rows),
     "start": Group("Until an editor can attach", start.rows),
+    "commit": Group("A commit of one edited line", commit.rows),
     "idle": Group("Idle", idle.rows),
     "sync": Group("One edit, workspace and container in step", sync.rows),
     "sync-many": Group("Many files, workspace and container in step", sync_many.rows),

@@ -109,7 +109,7 @@ def start(
     """
     service = spec.labels[contract.LABEL_SERVICE]
     existing = _own(engine, spec.name, service)
-    spec = _with_ports(engine, spec, existing)
+    spec = with_ports(engine, spec, existing)
     if existing is not None:
         before_removal(existing)
         progress(f"Replacing the container {existing.name}")
@@ -286,10 +286,10 @@ def check_startable(engine: Engine, spec: RunSpec) -> None:
         NotOurs: the name belongs to a container that devkit did not make.
         PortInUse: names the owner and a port that is free.
     """
-    _with_ports(engine, spec, _own(engine, spec.name, spec.labels[contract.LABEL_SERVICE]))
+    with_ports(engine, spec, _own(engine, spec.name, spec.labels[contract.LABEL_SERVICE]))
 
 
-def _with_ports(engine: Engine, spec: RunSpec, existing: Container | None) -> RunSpec:
+def with_ports(engine: Engine, spec: RunSpec, existing: Container | None) -> RunSpec:
     """Choose free ports for 0, and refuse taken ones before anything is touched."""
     own = set(existing.ports.values()) if existing is not None and existing.is_running else set()
     chosen = ports.chosen(spec.ports, own=own)

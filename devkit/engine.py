@@ -7,14 +7,20 @@ used in unit tests, passes `tests/engine_contract.py`. What an engine cannot do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from docker.utils import parse_repository_tag
 
 from devkit.errors import BadValue, EngineError
+
+# As Docker's own grammar of references has them; a host may come first.
+_REPOSITORY = re.compile(r"(?:[\w.-]+(?::\d+)?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*", re.ASCII)
+_VERSION = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 Progress = Callable[[str], None]
 """Takes one line of text about long work, as it happens."""
@@ -35,7 +41,8 @@ class Tag:
             BadValue: a digest, or nothing where a name has to be.
         """
         repository, version = parse_repository_tag(text)
-        if not repository or "@" in text or repository != repository.lower() or " " in text:
+        fits = _REPOSITORY.fullmatch(repository) and _VERSION.fullmatch(version or "latest")
+        if "@" in text or not fits:
             raise BadValue(
                 f"{text!r} is not an image tag.",
                 hint='Use "name:version" in lower case, as in "debug:1".',
@@ -66,6 +73,16 @@ class Image:
     labels: Mapping[str, str]
     env: Mapping[str, str]
     size_bytes: int
+    created: str = ""
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A place in a container whose files are not the container's own."""
+
+    path: PurePosixPath
+    kind: Literal["bind", "volume", "tmpfs"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,8 @@ class Container:
     """A container as the engine sees it now.
 
     `state` is the engine's word: created, running, paused, restarting, exited or dead. `exit_code`
-    is None while it runs. `ports` maps container port to (bind address, host port).
+    is None while it runs. `ports` maps container port to (bind address, host port). `env` is what
+    it was started with, values and all.
     """
 
     id: str
@@ -96,6 +114,7 @@ class Container:
     ports: Mapping[int, tuple[str, int]]
     started_at: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def is_running(self) -> bool:
@@ -181,6 +200,11 @@ class RunSpec:
     command: tuple[str, ...] | None = None
 
 
+Contents = tuple[Mapping[str, Any], Iterator[Iterator[bytes]]]
+"""An image's "Config" as the OCI specification has it, and its files as tar streams, one after the
+other."""
+
+
 class InputEnded(EngineError, BrokenPipeError):
     """The process in the container takes no more input: it ended, or closed it."""
 
@@ -245,6 +269,44 @@ class Engine(Protocol):
 
     def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
         """Make an image out of a root file system's tar stream."""
+
+    def images(self, labels: Mapping[str, str]) -> list[Image]:
+        """List images, also those without a tag, that carry all `labels`; "" matches any value."""
+
+    def commit(self, container: str, *, pause: bool = True) -> Image:
+        """Make an image without a tag out of a container's own files, running or not.
+
+        Its configuration is the container's, with every variable that the container was given:
+        `image_like` makes one without. With `pause` nothing runs in it meanwhile.
+        """
+
+    def image_like(
+        self, files: str, like: str, tag: Tag, *, labels: Mapping[str, str], comment: str
+    ) -> Image:
+        """Make an image with the files of one, which starts as another one does.
+
+        Args:
+            files: whose layers it has.
+            like: whose command, user, ports, environment and so on it has; not its labels.
+            tag: its tag, which another image may lose to it.
+            labels: all that it carries.
+            comment: what the engine's history says of it.
+        """
+
+    def contents(self, image: str) -> AbstractContextManager[Contents]:
+        """Look into an image of which nothing runs; none is pulled.
+
+        Raises:
+            ImageMissing: no such image.
+            BadValue: that names no image.
+        """
+
+    def create(self, image: str, labels: Mapping[str, str]) -> Container:
+        """Make a container that is never started, to read an image's files; `remove` ends it.
+
+        Raises:
+            ImageMissing: no such image.
+        """
 
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""
@@ -319,6 +381,13 @@ class Engine(Protocol):
 
     def start(self, container: str) -> Container:
         """Start a stopped container again."""
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            NameInUse: another one has it.
+        """
 
     def remove(self, container: str) -> None:
         """Remove a container, running or not; nothing when it is not there."""

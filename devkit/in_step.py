@@ -14,7 +14,8 @@ from devkit.engine import Container, Engine
 from devkit.errors import Unsupported
 from devkit.package import build_files
 from devkit.running import RunningService
-from devkit.sync.agent.side import FOLDER, Entry
+from devkit.sync.agent import places
+from devkit.sync.agent.side import FILE, FOLDER, Entry, Side
 from devkit.sync.ancestor import Ancestor
 from devkit.sync.ignore import Ignore
 from devkit.sync.journal import Journal
@@ -106,6 +107,28 @@ def rules(order: Order) -> Ignore:
         left_out=lambda: build_files.left_out(order.source, order.root),
         never=build_files.never(order.source, order.root),
     )
+
+
+def source_files(order: Order) -> dict[str, Path]:
+    """Return the files of the source folder that are not left alone, by their paths in it."""
+    here = _Source(order)
+    found = here.scan().entries
+    return {path: order.source / path for path, entry in found.items() if entry.kind == FILE}
+
+
+class _Source(Side):
+    def __init__(self, order: Order) -> None:
+        super().__init__(str(order.source))
+        self._ignore = rules(order)
+
+    def ignores(self, path: str, is_folder: bool) -> bool:
+        """Whether `path` is none of the sync's business."""
+        return is_left_alone(self._ignore, path, is_folder=is_folder)
+
+
+def is_left_alone(ignore: Ignore, path: str, *, is_folder: bool = False) -> bool:
+    """Whether the sync leaves a path of the source folder alone."""
+    return places.is_fleeting(path) or ignore.ignores(path, is_folder=is_folder)
 
 
 def connecting(engine: Engine, container_id: str) -> Connect:

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from devkit import container as step_run
-from devkit import contract, reuse
+from devkit import contract, reuse, written
 from devkit.config import Workspace
 from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
-from devkit.errors import ConfigError, EngineError, InitFailed, NoService
+from devkit.errors import ConfigError, EngineError, InitFailed, MappingNotProved, NoService
 from devkit.package import environment, image
 from devkit.results import Debugging, Deletion, DryRun, Launch, Mapping, Packaged, Running
 from devkit.running import Address, RunningService, Status, found, placements
@@ -26,6 +26,7 @@ from devkit.start import (
     BuildOptions,
     StartOptions,
     Up,
+    Version,
     kept,
     packaged,
     planned,
@@ -37,11 +38,16 @@ from devkit.start import (
 
 if TYPE_CHECKING:
     from devkit import attach
+    from devkit.audit.finding import Finding
+    from devkit.package.release import Released
     from devkit.sync.reconcile import Mode
     from devkit.syncing import Syncing
 
 # Ended by itself, or by the signal that `docker stop` sends.
 _STOPPED = (0, 143)
+_OF_VERSION = (
+    "The container runs an older version; `devkit rollback TAG --workspace pull` brings its files."
+)
 
 
 class Session:
@@ -99,6 +105,28 @@ class Session:
         """Make the image, or find that the engine has it already."""
         return packaged(self.engine, self.workspace, build, progress=self.progress, note=self.note)
 
+    def release(self, build: BuildOptions, *, tag: str | None, source: str | None) -> Released:
+        """Make an image for production of `source`, else of the workspace, packaged first."""
+        from devkit.package import release
+
+        release.check(self.engine, source or self.workspace.config.image.tag, tag)
+        return release.release(
+            self.engine,
+            self.workspace,
+            source or self.package(build).image,
+            progress=self.progress,
+            tag=tag,
+            platform=build.platform,
+            no_cache=build.no_cache,
+        )
+
+    def audit(self, image: str) -> list[Finding]:
+        """Find what must not be in production in an image; nothing of it is run."""
+        from devkit.audit import image as in_image
+
+        with self.engine.contents(image) as (config, trees):
+            return in_image.findings(config, trees)
+
     def bootstrap(self, *, python: str | None, tag: str | None) -> Image:
         """Make a base image out of Debian packages."""
         from devkit import base
@@ -106,14 +134,16 @@ class Session:
         python = python or environment.read(self.workspace).python
         return base.bootstrap(self.engine, python=python, tag=tag, progress=self.progress)
 
-    def run(self, build: BuildOptions, start: StartOptions) -> Running:
-        """Package, start, and wait until init() is through.
+    def run(
+        self, build: BuildOptions, start: StartOptions, *, version: Version | None = None
+    ) -> Running:
+        """Package, or take a version; start, and wait until init() is through.
 
         Raises:
             InitFailed: init() raised; the container stays, and the next edit heals it.
         """
         start = self._remembered(start)
-        up = self._started(build, start)
+        up = self._started(build, start, version)
         waits = start.debug and self.workspace.config.debug.wait_for_client
         with self._undone_if_interrupted(up):
             return self._described(up, None if waits else self._ready(up.running))
@@ -126,11 +156,15 @@ class Session:
         write: bool = True,
         prove: bool = True,
         sync: bool = True,
+        version: Version | None = None,
+        falls_back: bool = False,
     ) -> Debugging:
         """Package, start, write launch.json, and prove that an editor can attach.
 
-        A failed init() is the result's `error`, not raised: the next edit heals it. With `sync`,
-        workspace and container are kept in step from then on.
+        With `version` it is started from that image, without a build. With `falls_back` it is
+        started anew, and the container of before runs again if the new one fails; else a failed
+        init() is the result's `error`, not raised: the next edit heals it. With `sync`, workspace
+        and container are kept in step from then on.
 
         Raises:
             SyncHalted: the container that runs cannot be brought in step without asking.
@@ -141,18 +175,22 @@ class Session:
             attach.check_files(self.workspace.root)
         start = replace(self._remembered(start), debug=True)
         in_step = self._in_step if sync else None
-        up = kept(self.engine, self.workspace, build, start, note=self.note, sync=in_step)
-        up = up or self._started(build, start)
+        up = None
+        if version is None and not falls_back:
+            up = kept(self.engine, self.workspace, build, start, note=self.note, sync=in_step)
+        up = up or self._started(build, start, version, falls_back=falls_back)
         with self._undone_if_interrupted(up), ThreadPoolExecutor(2) as beside:
             # One that was kept is in step already.
-            syncing = beside.submit(self._sync_started, up.running) if sync and up.is_new else None
+            syncing = beside.submit(self.keep_in_step, up.running) if sync and up.is_new else None
             target, files = self._target(up.plan, up.running)
             # Beside the waiting: parsing JSON with comments takes its time.
             writing = beside.submit(self._written, target) if write else None
             status, error = self._initialised(up.running)
+            if syncing and version:
+                syncing.result()  # by then it is known which files differ on purpose
             began = time.monotonic()
             is_proved = prove and status is not None
-            mappings, attached = self._proved(target, files, is_proved=is_proved)
+            mappings, attached = self._proved(up.running, target, files, is_proved=is_proved)
             attach_s = time.monotonic() - began if is_proved else None
             launch_json = writing.result() if writing else None
             if syncing:
@@ -169,7 +207,7 @@ class Session:
         )
 
     def _proved(
-        self, target: attach.Target, files: list[Path], *, is_proved: bool
+        self, running: RunningService, target: attach.Target, files: list[Path], *, is_proved: bool
     ) -> tuple[tuple[Mapping, ...], str | None]:
         """Return the mappings, proved by an attach if asked for, and who is attached already."""
         from devkit import attach
@@ -177,7 +215,14 @@ class Session:
         if not is_proved:
             return attach.unproved(target.mappings), None
         self.progress("Trying out an attach")
-        return attach.proved(self.workspace, target, files, note=self.note)
+        try:
+            return attach.proved(self.workspace, target, files, note=self.note)
+        except MappingNotProved as refused:
+            if not written.has_version(self.workspace.root, running.container.id):
+                raise
+            # A version was asked for, which has other files than the workspace.
+            self.note(f"{refused.message} {_OF_VERSION}")
+            return attach.unproved(target.mappings), None
 
     def dry_run(self, build: BuildOptions, start: StartOptions) -> DryRun:
         """Say what `run` and `debug` would do; no engine is asked."""
@@ -216,6 +261,11 @@ class Session:
             Unsupported: it runs on the workspace's own files.
         """
         return self._syncing(self.service(), mode)
+
+    def keep_in_step(self, running: RunningService) -> None:
+        """Start or join the sync of a service; that it cannot is noted only."""
+        if self._is_synced(running):
+            self._syncing(running).started(note=self.note)
 
     def status(self) -> tuple[Status, dict[str, Any] | None, list[Path]]:
         """Return how service and sync are, and which files differ from the container's."""
@@ -291,9 +341,23 @@ class Session:
         target, _ = self._target(self.plan(BuildOptions()), running)
         return attach.written(root, target, action)
 
-    def _started(self, build: BuildOptions, start: StartOptions) -> Up:
+    def _started(
+        self,
+        build: BuildOptions,
+        start: StartOptions,
+        version: Version | None = None,
+        *,
+        falls_back: bool = False,
+    ) -> Up:
         return started(
-            self.engine, self.workspace, build, start, progress=self.progress, note=self.note
+            self.engine,
+            self.workspace,
+            build,
+            start,
+            progress=self.progress,
+            note=self.note,
+            version=version,
+            falls_back=falls_back,
         )
 
     def _remembered(self, start: StartOptions) -> StartOptions:
@@ -389,10 +453,6 @@ class Session:
 
     def _in_step(self, running: RunningService) -> int:
         return self._syncing(running).in_step()
-
-    def _sync_started(self, running: RunningService) -> None:
-        if self._is_synced(running):
-            self._syncing(running).started(note=self.note)
 
     def _told_by_sync(self, running: RunningService) -> AbstractContextManager[None]:
         """Say meanwhile what the sync of this workspace does, if one runs."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from devkit import container as step_run
-from devkit import contract, edits, labels, reuse, turn
+from devkit import contract, edits, labels, reuse, swap, turn, written
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
 from devkit.errors import EngineError, Interrupted
@@ -35,6 +35,19 @@ class StartOptions:
     bind: str = "127.0.0.1"
     allow_remote_debug: bool = False
     debug: bool = True
+
+
+@dataclass(frozen=True)
+class Version:
+    """A committed image to start from, as it is; `pull`: the workspace gets its files."""
+
+    image: Image
+    pull: bool = False
+
+    @property
+    def tag(self) -> str:
+        """What it is started by."""
+        return self.image.tags[0] if self.image.tags else self.image.id
 
 
 @dataclass(frozen=True)
@@ -136,44 +149,78 @@ def started(
     *,
     progress: Progress,
     note: Progress,
+    version: Version | None = None,
+    falls_back: bool = False,
 ) -> Up:
-    """Package and start; the service's container of before is replaced."""
+    """Package and start, or start a version; the service's container of before is replaced.
+
+    With `falls_back` that one is kept until the new one is ready, and runs again if it fails.
+    """
     # Decided first: an address or an env file that will not do is told before any build.
     plan, spec = planned(workspace, build), run_spec(workspace, start)
     with turn.taken(workspace.root, workspace.config.service):
-        return _started(engine, workspace, build, plan, spec, progress=progress, note=note)
+        step_run.check_startable(engine, spec)
+        if version is None:
+            made, before = _made(engine, workspace, build, progress=progress, note=note)
+        else:
+            made, before = Packaged(version.tag, version.image.id, True, 0.0), set[str]()
+        start_one = partial(swap.swapped, ready=_ready(engine)) if falls_back else step_run.start
+        swap.recover(engine, spec.name, progress=note)
+        up = _started(
+            engine,
+            workspace,
+            plan,
+            spec,
+            made,
+            before,
+            start_one=start_one,
+            progress=progress,
+            note=note,
+        )
+        if engine.name != "process":
+            if version is None:
+                reuse.remember(up.running, reuse.source_files(plan.spec))
+            else:
+                written.meet_version(workspace.root, up.running.container.id, pull=version.pull)
+        return up
 
 
 def _started(
     engine: Engine,
     workspace: Workspace,
-    build: BuildOptions,
     plan: image.Plan,
     spec: RunSpec,
+    made: Packaged,
+    before: set[str],
     *,
+    start_one: Callable[..., Container],
     progress: Progress,
     note: Progress,
 ) -> Up:
-    step_run.check_startable(engine, spec)
-    made, before = _made(engine, workspace, build, progress=progress, note=note)
     began = time.monotonic()
+    # Also of a version: F5 keeps it as long as all but the sources is as configured.
     frame = reuse.frame(engine, plan, spec)
     is_debugged = spec.env[contract.ENV_DEBUG] == "1"
     sticking = reuse.written_labels(workspace, plan, frame, debug=is_debugged)
-    spec = replace(spec, labels={**spec.labels, **sticking})
+    spec = replace(spec, image=Tag.parse(made.image), labels={**spec.labels, **sticking})
 
     def keep_edits(replaced: Container) -> None:
         before.add(replaced.image_id)
         _kept_edits(RunningService(engine, replaced), workspace, note)
 
     progress(f"Starting the container {spec.name}")
-    container = step_run.start(engine, spec, progress=note, before_removal=keep_edits)
+    container = start_one(engine, spec, progress=note, before_removal=keep_edits)
     running = RunningService(engine, container)
     with undone_if_interrupted(workspace, running, note=note):
         _remove_unused(engine, workspace, before)
-        if engine.name != "process":
-            reuse.remember(running, reuse.source_files(plan.spec))
     return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
+
+
+def _ready(engine: Engine) -> Callable[[Container], object]:
+    def ready(container: Container) -> None:
+        RunningService(engine, container).ready()
+
+    return ready
 
 
 def kept(

@@ -20,9 +20,10 @@ def digests(root: Path, container_id: str) -> Mapping[str, str]:
         return {}
     try:
         with Ancestor.of(root, container_id) as ancestor:
+            theirs = {path: there for path, (_, there) in ancestor.apart.items() if there}
             return {
                 str(contract.APP_ROOT / path): entry.digest
-                for path, entry in ancestor.entries.items()
+                for path, entry in (ancestor.entries | theirs).items()
                 if entry.kind == FILE
             }
     except OSError:
@@ -34,3 +35,21 @@ def remember(root: Path, container_id: str, written: Mapping[PurePosixPath, Entr
     entries = {str(place.relative_to(contract.APP_ROOT)): entry for place, entry in written.items()}
     with suppress(OSError), Ancestor.of(root, container_id) as ancestor:
         ancestor.agree(entries)
+
+
+def meet_version(root: Path, container_id: str, *, pull: bool) -> None:
+    """Note that a container has a version's files: the sync leaves what differs as it is.
+
+    With `pull` the workspace gets what the container has.
+    """
+    with Ancestor.of(root, container_id) as ancestor:
+        ancestor.meet("pull" if pull else "apart")
+
+
+def has_version(root: Path, container_id: str) -> bool:
+    """Whether a container has a version's files which are not the workspace's."""
+    if not Ancestor.path(root, container_id).exists():
+        return False
+    with suppress(OSError), Ancestor.of(root, container_id) as ancestor:
+        return bool(ancestor.apart or ancestor.meeting)
+    return False

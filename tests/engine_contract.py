@@ -442,6 +442,84 @@ class EngineContract:
         assert bench.engine.info().name == bench.engine.name
 
 
+class ImageContract:
+    """What engines that have images must do, beside `EngineContract`."""
+
+    def test_a_container_s_files_become_an_image_that_starts_as_another_one(
+        self, bench: Bench
+    ) -> None:
+        engine, tag = bench.engine, Tag(bench.prefix, "2")
+        container = bench.run(env={"SECRET": "s3cret"})
+        content = {"kept.txt": os.urandom(1000)}
+        engine.archive_in(container.name, bench.folder, io.BytesIO(tarred(content)))
+        files = engine.commit(container.id)
+        assert files.tags == ()
+        labels = {LABEL_SERVICE: bench.prefix, "devkit.text": "a 'b' $c é"}
+        made = engine.image_like(files.id, str(bench.image), tag, labels=labels, comment="first")
+        try:
+            # What a built image gets without being asked is the engine's own business.
+            assert labels.items() <= dict(made.labels).items()
+            assert made.layers == files.layers
+            assert "SECRET" not in made.env
+            assert IMAGE_ENV.items() <= dict(made.env).items()
+            assert made.id in [image.id for image in engine.images(labels)]
+            assert engine.images({LABEL_SERVICE: "nobody"}) == []
+            engine.remove_image(files.id)
+            closed = engine.create(str(tag), {LABEL_SERVICE: bench.prefix})
+            assert closed.state == "created"
+            out = b"".join(engine.archive_out(closed.id, bench.folder / "kept.txt"))
+            assert untarred(out) == content
+            again = bench.run(image=tag)
+            out = b"".join(engine.archive_out(again.id, bench.folder / "kept.txt"))
+            assert untarred(out) == content
+            assert "SECRET" not in again.env
+        finally:
+            for left in engine.containers({LABEL_SERVICE: bench.prefix}):
+                engine.remove(left.id)
+            engine.remove_image(str(tag))
+
+    def test_a_stopped_container_and_one_that_goes_on_become_images_too(self, bench: Bench) -> None:
+        container = bench.run()
+        running = bench.engine.commit(container.id, pause=False)
+        bench.engine.stop(container.id)
+        stopped = bench.engine.commit(container.id)
+        try:
+            assert running.layers[:-1] == stopped.layers[:-1]
+        finally:
+            bench.engine.remove(container.id)
+            bench.engine.remove_image(running.id)
+            bench.engine.remove_image(stopped.id)
+
+    def test_a_renamed_container_goes_on_and_a_taken_name_is_refused(self, bench: Bench) -> None:
+        first, second = bench.run(), bench.run()
+        with pytest.raises(NameInUse):
+            bench.engine.rename(first.id, second.name)
+        bench.engine.rename(first.id, f"{first.name}-before")
+        found = bench.engine.container(f"{first.name}-before")
+        assert found is not None
+        assert (found.id, found.is_running) == (first.id, True)
+        assert bench.engine.container(first.name) is None
+
+    def test_an_image_is_looked_into_without_running_anything_of_it(self, bench: Bench) -> None:
+        before = {container.id for container in bench.engine.containers({})}
+        with bench.engine.contents(str(bench.image)) as (config, trees):
+            assert {f"{name}={value}" for name, value in IMAGE_ENV.items()} <= set(config["Env"])
+            with tarfile.open(fileobj=io.BytesIO(b"".join(next(trees))), mode="r:") as tree:
+                assert not [name for name in tree.getnames() if name.startswith("/")]
+        assert {container.id for container in bench.engine.containers({})} == before
+
+    def test_what_cannot_be_committed_is_named(self, bench: Bench) -> None:
+        with (
+            pytest.raises(ImageMissing, match="no-such-image"),
+            bench.engine.contents("no-such-image:1"),
+        ):
+            pass
+        with pytest.raises(ContainerMissing, match="nobody"):
+            bench.engine.commit("nobody")
+        with pytest.raises(ImageMissing, match="no-such-image"):
+            bench.engine.create("no-such-image:1", {})
+
+
 @contextmanager
 def executed(bench: Bench, container: Container, *command: str) -> Iterator[Stream]:
     with closing(bench.engine.exec(container.name, command)) as stream:

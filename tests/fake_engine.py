@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -28,6 +28,7 @@ from devkit.contract import LABEL_RUN, LABEL_SERVICE
 from devkit.engine import (
     BuildSpec,
     Container,
+    Contents,
     EngineInfo,
     FileChange,
     Image,
@@ -59,7 +60,8 @@ class FakeEngine:
     name = "fake"
 
     def __init__(self, *images: str) -> None:
-        self.images: dict[str, Image] = {}
+        self.stored: dict[str, Image] = {}
+        self.image_files: dict[str, dict[PurePosixPath, bytes]] = {}
         self.built: list[BuildSpec] = []
         self.boxes: dict[str, FakeContainer] = {}
         self.networks: dict[str, Mapping[str, str]] = {}
@@ -67,7 +69,11 @@ class FakeEngine:
         self.answers: dict[tuple[str, ...], tuple[int, bytes]] = {}
         self.calls: list[str] = []
         # Folders that every container has; others exist by having a file.
-        self.folders = {PurePosixPath("/tmp"), PurePosixPath("/var/azureml-app")}
+        self.folders = {
+            PurePosixPath("/"),
+            PurePosixPath("/tmp"),
+            PurePosixPath("/var/azureml-app"),
+        }
         self._numbers = itertools.count(1)
         for tag in images:
             self.add_image(tag)
@@ -82,10 +88,10 @@ class FakeEngine:
         """Have an image from now on."""
         name = str(Tag.parse(tag))
         identity = f"sha256:{next(self._numbers):064x}"
-        if before := self.images.pop(name, None):
-            self.images[before.id] = dataclasses.replace(before, tags=())
-        self.images[name] = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
-        return self.images[name]
+        if before := self.stored.pop(name, None):
+            self.stored[before.id] = dataclasses.replace(before, tags=())
+        self.stored[name] = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
+        return self.stored[name]
 
     def end(self, name: str, exit_code: int, *, oom_killed: bool = False, log: bytes = b"") -> None:
         """Let a container end by itself."""
@@ -122,19 +128,75 @@ class FakeEngine:
         return self.add_image(str(spec.tag), labels=spec.labels, env=spec.env)
 
     def image(self, tag: str) -> Image | None:
-        by_id = {image.id: image for image in self.images.values()}
+        by_id = {image.id: image for image in self.stored.values()}
         if tag in by_id or "@" in tag:  # by digest, which only a registry gives
             return by_id.get(tag)
-        return self.images.get(str(Tag.parse(tag)))
+        return self.stored.get(str(Tag.parse(tag)))
 
     def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:
         tar.read()
         return self.add_image(str(tag), labels=labels)
 
+    def images(self, labels: Mapping[str, str]) -> list[Image]:
+        return [image for image in self.stored.values() if _has(image.labels, labels)]
+
+    def commit(self, container: str, *, pause: bool = True) -> Image:
+        box = self._box(container)
+        self.calls.append(f"commit {box.container.name}")
+        identity = f"sha256:{next(self._numbers):064x}"
+        before = self.image(box.container.image_id)
+        layers = (*(before.layers if before else ()), identity)
+        image = Image(identity, (), box.container.labels, box.container.env, 1, layers=layers)
+        self.stored[identity], self.image_files[identity] = image, dict(box.files)
+        return image
+
+    def image_like(
+        self, files: str, like: str, tag: Tag, *, labels: Mapping[str, str], comment: str
+    ) -> Image:
+        self.calls.append(f"image_like {tag}")
+        base, config = self.image(files), self.image(like)
+        if base is None or config is None:
+            raise ImageMissing("There is no such image.")
+        made = self.add_image(str(tag), labels=labels, env=config.env)
+        made = self.stored[str(tag)] = dataclasses.replace(made, layers=base.layers)
+        self.image_files[made.id] = dict(self.image_files.get(base.id, {}))
+        return made
+
+    @contextmanager
+    def contents(self, image: str) -> Iterator[Contents]:
+        closed = self.create(image, {})
+        config = {"Env": [f"{n}={v}" for n, v in closed.env.items()]}
+        try:
+            yield config, iter([self.archive_out(closed.id, PurePosixPath("/"))])
+        finally:
+            self.remove(closed.id)
+
+    def create(self, image: str, labels: Mapping[str, str]) -> Container:
+        found = self.image(image)
+        if found is None:
+            raise ImageMissing(f"There is no image {image}.")
+        identity = f"{next(self._numbers):064x}"
+        container = Container(
+            identity,
+            identity[:12],
+            image,
+            found.id,
+            "created",
+            None,
+            False,
+            dict(labels),
+            {},
+            env=found.env,
+        )
+        spec = RunSpec(Tag("none", "1"), identity[:12], labels, {}, ())
+        files = dict(self.image_files.get(found.id, {}))
+        self.boxes[identity[:12]] = FakeContainer(container, spec, files)
+        return container
+
     def remove_image(self, tag: str) -> None:
         self.calls.append(f"remove_image {tag}")
         if (image := self.image(tag)) is not None:
-            self.images.pop(image.tags[0] if image.tags else image.id)
+            self.stored.pop(image.tags[0] if image.tags else image.id)
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         if name in self.networks and LABEL_SERVICE not in self.networks[name]:
@@ -169,6 +231,7 @@ class FakeEngine:
                 env={**image.env, **spec.env},
             ),
             dataclasses.replace(spec, env={**image.env, **spec.env}),
+            dict(self.image_files.get(image.id, {})),
         )
         return self._launch(spec.name)
 
@@ -179,14 +242,7 @@ class FakeEngine:
         return None if box is None else box.container
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        return [
-            box.container
-            for box in self.boxes.values()
-            if all(
-                name in box.container.labels and value in ("", box.container.labels[name])
-                for name, value in labels.items()
-            )
-        ]
+        return [box.container for box in self.boxes.values() if _has(box.container.labels, labels)]
 
     def exec(
         self,
@@ -259,6 +315,14 @@ class FakeEngine:
 
     def start(self, container: str) -> Container:
         return self._launch(self._box(container).container.name)
+
+    def rename(self, container: str, name: str) -> None:
+        box = self._box(container)
+        if name in self.boxes:
+            raise NameInUse(f"A container named {name} exists already.")
+        self.calls.append(f"rename {box.container.name} {name}")
+        self.boxes[name] = self.boxes.pop(box.container.name)
+        box.container = dataclasses.replace(box.container, name=name)
 
     def remove(self, container: str) -> None:
         found = self.container(container)
@@ -362,3 +426,7 @@ class FakeEngine:
     def _refuse_missing(self, box: FakeContainer, path: PurePosixPath) -> None:
         if path not in self.folders and not any(file.is_relative_to(path) for file in box.files):
             raise FileNotFoundError(2, "not in the container", str(path))
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(name in labels and value in ("", labels[name]) for name, value in wanted.items())

@@ -23,7 +23,7 @@ DOCUMENTS = [
     if path.exists()
 ]
 # Announced, not there yet.
-COMING = {"devkit commit"}
+COMING = set[str]()
 
 
 def typed(text: str) -> Iterator[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from devkit.cli.group import Command, command, group
 from devkit.cli.options import App, image_options
+
+if TYPE_CHECKING:
+    from devkit.start import BuildOptions
 
 
 @command(
@@ -13,19 +18,47 @@ from devkit.cli.options import App, image_options
     examples=[
         "devkit package",
         "devkit package --tag debug:1 --base python:3.11-slim",
+        "devkit package --release",
+        "devkit package --release iris:1 --from debug:2",
     ],
 )
 @image_options
 @click.option("--print-dockerfile", is_flag=True, help="Print the Dockerfile and build nothing.")
+@click.option(
+    "--release",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME:VERSION]",
+    help="Make an image for production, too: the same code, models and packages; no debugger, "
+    "no editor, nothing of devkit, not root.  [default name: the image's own and -release]",
+)
+@click.option(
+    "--from",
+    "source",
+    metavar="NAME:VERSION",
+    help="With --release: of that packaged or committed image instead of the workspace.",
+)
 @click.pass_obj
 def package(
-    app: App, *, print_dockerfile: bool, no_cache: bool, pull: bool, platform: str | None
+    app: App,
+    *,
+    print_dockerfile: bool,
+    release: str | None,
+    source: str | None,
+    no_cache: bool,
+    pull: bool,
+    platform: str | None,
 ) -> None:
     """Build the service's image; nothing is built when nothing changed."""
     from devkit.start import BuildOptions
 
+    if source is not None and release is None:
+        raise click.UsageError("--from says what a release is made from: add --release.")
+    build = BuildOptions(no_cache=no_cache, pull=pull, platform=platform)
+    if release is not None:
+        _release(app, build, release or None, source, print_dockerfile=print_dockerfile)
+        return
     with app.session("Packaging") as session:
-        build = BuildOptions(no_cache=no_cache, pull=pull, platform=platform)
         if print_dockerfile:
             text = session.plan(build).spec.dockerfile
             app.out.result({"dockerfile": text}, text)
@@ -40,6 +73,28 @@ def package(
             made = session.package(build)
             how = "reused: nothing changed" if made.reused else f"{made.package_s:.1f} s"
             app.out.result(made, f"Packaged {made.image} ({how}).")
+
+
+def _release(
+    app: App, build: BuildOptions, tag: str | None, source: str | None, *, print_dockerfile: bool
+) -> None:
+    """Make the release, or say what it would be."""
+    with app.session("Releasing") as session:
+        if print_dockerfile or app.dry_run:
+            from devkit.package import release
+
+            debugged = source or session.workspace.config.image.tag
+            spec = release.plan(session.workspace, debugged, tag=tag).spec
+            if print_dockerfile:
+                app.out.result({"dockerfile": spec.dockerfile}, spec.dockerfile)
+            else:
+                text = f"Would make {spec.tag} of {debugged}."
+                app.out.result({"image": str(spec.tag), "source": debugged}, text)
+            return
+        made = session.release(build, tag=tag, source=source)
+    how = "reused: nothing changed" if made.reused else f"{made.release_s:.1f} s"
+    text = f"Released {made.image} of {made.source} ({how}); `devkit audit {made.image}` checks it."
+    app.out.result(made, text)
 
 
 @group(

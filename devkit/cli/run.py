@@ -15,7 +15,8 @@ from devkit.errors import Interrupted
 
 if TYPE_CHECKING:
     from devkit.results import Debugging, Running
-    from devkit.start import BuildOptions, StartOptions
+    from devkit.session import Session
+    from devkit.start import BuildOptions, StartOptions, Version
 
 # The problem matcher of the editor's task (templates/tasks.json) waits for lines that begin so.
 TASK_STARTING = "devkit: starting"
@@ -32,21 +33,26 @@ _TAIL = 10
     examples=[
         "devkit run",
         "devkit run --port auto --memory 2g --env LOG_LEVEL=debug",
+        "devkit run debug:2     a committed image, without a build",
     ],
 )
+@click.argument("image", required=False)
 @run_options
 @image_options
 @click.option("--no-debug", is_flag=True, help="Without a debugger: as fast as deployed.")
 @click.pass_obj
-def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
-    """Package and start the service, and wait until it answers."""
+def run(app: App, /, *, image: str | None, no_debug: bool, **options: Any) -> None:
+    """Package and start the service, and wait until it answers.
+
+    With IMAGE, a tag of `devkit history`, it is started as that one has it.
+    """
     with app.session("Starting") as session:
         build, start = _options(options, debug=not no_debug)
         if app.dry_run:
             plan = session.dry_run(build, start)
             app.out.result({"would": plan}, str(plan))
             return
-        running = session.run(build, start)
+        running = session.run(build, start, version=_version(session, image))
     app.out.result(running, saved_files_told(_running_text(running), running.engine))
 
 
@@ -56,8 +62,10 @@ def run(app: App, /, *, no_debug: bool, **options: Any) -> None:
         "devkit debug",
         "devkit debug --detach --json",
         "devkit debug --wait-for-client     init() waits for F5",
+        "devkit debug debug:2               a committed image, without a build",
     ],
 )
+@click.argument("image", required=False)
 @run_options
 @image_options
 @click.option("-d", "--detach", is_flag=True, help="Return when one can attach.")
@@ -69,6 +77,7 @@ def debug(
     app: App,
     /,
     *,
+    image: str | None,
     detach: bool,
     no_launch: bool,
     no_sync: bool,
@@ -82,6 +91,9 @@ def debug(
     changed. Options stick until others are given or `devkit delete`, so that F5 and `devkit debug`
     find the service as it was started; but --bind, --allow-remote-debug and --no-debug have to be
     said each time.
+
+    With IMAGE, a tag of `devkit history`, it is started as that one has it; files that differ from
+    the workspace's stay as they are on both sides until they are edited.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session:
@@ -92,7 +104,12 @@ def debug(
             return
         session.progress(f"{TASK_STARTING} {session.workspace.config.service}")
         made = session.debug(
-            build, start, write=not no_launch, prove=not no_proof, sync=not no_sync
+            build,
+            start,
+            write=not no_launch,
+            prove=not no_proof,
+            sync=not no_sync,
+            version=_version(session, image),
         )
     try:
         _show_debugging(app, made, detach=detach)
@@ -139,6 +156,77 @@ def delete(app: App, *, keep_launch: bool) -> None:
         app.confirm(f"Delete {plan}?")
         plan = session.delete(plan)
     app.out.result(plan, f"Deleted {plan}.")
+
+
+@command(
+    "rollback",
+    examples=[
+        "devkit rollback debug:1",
+        "devkit rollback 3 --workspace pull",
+    ],
+)
+@click.argument("image")
+@click.option(
+    "--workspace",
+    type=click.Choice(["keep", "pull"]),
+    default="keep",
+    show_default=True,
+    help="keep: files stay as they are, on both sides, until one is edited. pull: the workspace "
+    "gets the version's files; `devkit sync undo` takes that back.",
+)
+@click.pass_obj
+def rollback(app: App, *, image: str, workspace: str) -> None:
+    """Start the service from an earlier image; `devkit history` lists them.
+
+    What was edited in the container that it replaces, and not committed, is kept in .devkit/trash.
+    """
+    from devkit.start import BuildOptions, StartOptions
+
+    with app.session("Rolling back") as session:
+        version = _version(session, image, pull=workspace == "pull")
+        assert version is not None
+        if app.dry_run:
+            told = f"Would start {session.workspace.config.service} from {version.tag}."
+            app.out.result({"would_start": version.tag, "workspace": workspace}, told)
+            return
+        made = session.debug(BuildOptions(), StartOptions(), version=version)
+    _show_debugging(app, made, detach=True)
+
+
+@command(
+    "update",
+    examples=[
+        "devkit update",
+        "devkit update --model models/iris-2.pkl",
+    ],
+)
+@image_options
+@click.option("--model", metavar="[NAME=]PATH", help="Instead of the configured model.")
+@click.option("--env", "anew", is_flag=True, help="Install the packages anew: newer ones, too.")
+@click.pass_obj
+def update(app: App, /, *, model: str | None, anew: bool, **options: Any) -> None:
+    """Build what changed, and swap the container: it comes back if the new one is not ready.
+
+    It is started with the options of the one that runs.
+    """
+    from devkit import committing
+
+    with app.session("Updating") as session:
+        build, start = _options({**options, "no_cache": anew or options["no_cache"]})
+        if app.dry_run:
+            plan = session.dry_run(build, start)
+            app.out.result({"would": plan}, str(plan))
+            return
+        made = committing.update(session, build, start, model=model)
+    _show_debugging(app, made, detach=True)
+
+
+def _version(session: Session, tag: str | None, *, pull: bool = False) -> Version | None:
+    if tag is None:
+        return None
+    from devkit import committing
+
+    return committing.version(session, tag, pull=pull)
 
 
 def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptions, StartOptions]:

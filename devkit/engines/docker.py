@@ -6,7 +6,7 @@ import logging
 import shlex
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from devkit.contract import LABEL_RUN
 from devkit.engine import (
     BuildSpec,
     Container,
+    Contents,
     EngineInfo,
     FileChange,
     Image,
@@ -30,6 +31,8 @@ from devkit.engines import (
     docker_archive,
     docker_build,
     docker_client,
+    docker_commit,
+    docker_contents,
     docker_log,
     docker_network,
     docker_values,
@@ -101,6 +104,50 @@ class DockerEngine:
         with self._translated(str(tag)):
             docker_build.import_tar(self._client, tar, tag, labels)
         return self._known_image(str(tag))
+
+    def images(self, labels: Mapping[str, str]) -> list[Image]:
+        """List images with all `labels`; an empty value matches any."""
+        with self._translated():
+            listed = self._client.images()
+        # Asked here: Podman's own filter does not find every value.
+        found = (
+            self.image(entry["Id"]) for entry in listed if _has(entry.get("Labels") or {}, labels)
+        )
+        return [image for image in found if image is not None]
+
+    def commit(self, container: str, *, pause: bool = True) -> Image:
+        """Make an image without a tag out of a container's own files."""
+        log.info("docker commit --pause=%s %s", str(pause).lower(), container)
+        with self._translated(container):
+            made = self._client.commit(container, pause=pause)
+        return self._known_image(made["Id"])
+
+    def image_like(
+        self, files: str, like: str, tag: Tag, *, labels: Mapping[str, str], comment: str
+    ) -> Image:
+        """Make an image with the files of one, which starts as another one does."""
+        log.info("docker load  # %s: the files of %s, started as %s", tag, files, like)
+        with self._translated(files):
+            docker_commit.load(
+                self._client, files, like=like, tag=tag, labels=labels, comment=comment
+            )
+        return self._known_image(str(tag))
+
+    @contextmanager
+    def contents(self, image: str) -> Iterator[Contents]:
+        """Look into an image of which nothing runs."""
+        log.info("docker create %s; docker export", image)
+        with self._translated(image), docker_contents.opened(self._client, image) as found:
+            yield found
+
+    def create(self, image: str, labels: Mapping[str, str]) -> Container:
+        """Make a container that is never started."""
+        log.info("docker create %s", image)
+        with self._translated(image):
+            made = self._client.create_container(
+                image, ["true"], labels=dict(labels), network_disabled=True
+            )
+        return self._known_container(made["Id"])
 
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""
@@ -247,6 +294,12 @@ class DockerEngine:
             self._client.start(container)
         return self._known_container(container)
 
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        log.info("docker rename %s %s", container, name)
+        with self._translated(container):
+            self._client.rename(container, name)
+
     def remove(self, container: str) -> None:
         """Remove a container, running or not; nothing when it is not there."""
         log.info("docker rm --force --volumes %s", container)
@@ -280,3 +333,7 @@ class DockerEngine:
     def _chunks(self, chunks: Iterator[bytes], container: str) -> Iterator[bytes]:
         with self._translated(container):
             yield from chunks
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(name in labels and value in ("", labels[name]) for name, value in wanted.items())

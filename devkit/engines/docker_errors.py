@@ -27,7 +27,8 @@ from devkit.errors import (
 # Docker 20 to 28: "Bind for 127.0.0.1:8000 failed: port is already allocated",
 # "listen tcp4 127.0.0.1:8000: bind: address already in use"; Podman's is like the second.
 _PORT = re.compile(r"(?::|port )(\d+)\D*(?:already allocated|already in use)", re.IGNORECASE)
-_NAME = re.compile(r'name "?/?([^" ]+)"? is already in use')
+# Podman's, where a container is renamed, has no "is".
+_NAME = re.compile(r'name "?/?([^" ]+)"? (?:is )?already in use')
 # The last one is Podman's, for the changes of a container that it does not have.
 _MISSING = re.compile(r"no such container|no container with|layer not known", re.IGNORECASE)
 _STOPPED = re.compile(r"is not running|is paused|state improper", re.IGNORECASE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from devkit.engine import Container, EngineInfo, FileChange, Image, RunSpec
+from devkit.engine import Container, EngineInfo, FileChange, Image, Mount, RunSpec
 from devkit.errors import BadValue
 
 # Steps on the way that Docker does not name.
@@ -18,6 +18,8 @@ _PODMAN_STATES = {
     "stopping": "running",
     "stopped": "exited",
 }
+# An empty file, over which the engine mounts the first process of a container with --init.
+_INITS = ("docker-init", "podman-init", "catatonit")
 _KINDS: dict[int, Literal["modified", "added", "deleted"]] = {
     0: "modified",
     1: "added",
@@ -47,6 +49,8 @@ def image(answer: Mapping[str, Any]) -> Image:
         labels=dict(config.get("Labels") or {}),
         env=dict(_pair(entry) for entry in config.get("Env") or ()),
         size_bytes=int(answer.get("Size") or 0),
+        created=str(answer.get("Created") or ""),
+        layers=tuple((answer.get("RootFS") or {}).get("Layers") or ()),
     )
 
 
@@ -67,12 +71,14 @@ def container(answer: Mapping[str, Any]) -> Container:
         ports=_ports(answer, runs=runs),
         started_at=str(state.get("StartedAt") or ""),
         env=dict(_pair(entry) for entry in config.get("Env") or ()),
+        mounts=tuple(_mounts(answer)),
     )
 
 
 def changes(answer: Sequence[Mapping[str, Any]] | None) -> list[FileChange]:
     """Read what `docker diff` says; null means nothing."""
-    return [FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ()]
+    found = (FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ())
+    return [change for change in found if change.path.name not in _INITS]
 
 
 def host_config(spec: RunSpec) -> dict[str, Any]:
@@ -142,6 +148,15 @@ def _ports(answer: Mapping[str, Any], *, runs: bool) -> dict[int, tuple[str, int
         for port, bindings in published.items()
         if bindings and bindings[0]["HostPort"] not in ("", "0")
     }
+
+
+def _mounts(answer: Mapping[str, Any]) -> Iterator[Mount]:
+    for mount in answer.get("Mounts") or ():
+        # Others are named pipes, and what only Windows and clusters have.
+        if mount.get("Type") in ("bind", "volume", "tmpfs"):
+            yield Mount(PurePosixPath(mount["Destination"]), mount["Type"])
+    for path in (answer.get("HostConfig") or {}).get("Tmpfs") or ():
+        yield Mount(PurePosixPath(path), "tmpfs")
 
 
 def _pair(entry: str) -> tuple[str, str]:

@@ -23,9 +23,9 @@ from devkit.engine import (
     Progress,
     RunSpec,
     Stream,
-    Tag,
 )
 from devkit.engines import process_files, process_launch
+from devkit.engines.no_images import NoImages
 from devkit.engines.pipe_stream import PipeStream
 from devkit.engines.process_container import SPEC, ProcessContainer
 from devkit.engines.process_image import ImageStore
@@ -40,7 +40,7 @@ from devkit.errors import (
 log = logging.getLogger(__name__)
 
 
-class ProcessEngine:
+class ProcessEngine(NoImages):
     """Containers are processes, images are virtual environments; the state is on disk."""
 
     name = "process"
@@ -79,13 +79,6 @@ class ProcessEngine:
     def image(self, tag: str) -> Image | None:
         """Find an image by tag or id; None when there is none."""
         return self._images.find(tag)
-
-    def import_image(self, tar: BinaryIO, tag: Tag, *, labels: Mapping[str, str]) -> Image:  # noqa: ARG002  the protocol's
-        """Refuse: a process has no root file system of its own."""
-        raise Unsupported(
-            f"A process has no base image, so {tag} cannot be imported.",
-            hint="Use a container engine: leave --engine process out.",
-        )
 
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""

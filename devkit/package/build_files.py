@@ -109,6 +109,11 @@ def whole(path: Path, under: PurePosixPath) -> tuple[ContextFile, ...]:
     return tuple(files)
 
 
+def is_key(name: str) -> bool:
+    """Whether a file of that name holds a key or a login, whoever made it."""
+    return bool(_KEY_NAMES.fullmatch(name))
+
+
 def never(folder: Path, ignore: Path) -> Callable[[str], bool]:
     """Return what says of a path below `folder` whether nothing brings it into a container.
 

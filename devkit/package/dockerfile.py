@@ -105,6 +105,7 @@ def values(
         "base_name": start.image,
         "python": wanted.python,
         "python_place": wanted.python_place,
+        "editor": ["vim"],
         "apt": list(workspace.config.image.apt),
         "uid": uid,
         "gid": gid,

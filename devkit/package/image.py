@@ -89,9 +89,9 @@ def package(
     entry_script.check(workspace)
     wanted = environment.read(workspace)
     reach = network.found(workspace, wanted.wants)
-    default_base = _default_base(engine, wanted.python)
+    default = default_base(engine, wanted.python)
     decided = plan(
-        workspace, wanted, reach, tag=tag, base=base, default_base=default_base, platform=platform
+        workspace, wanted, reach, tag=tag, base=base, default_base=default, platform=platform
     )
     base_image = engine.image(decided.base.image)
     spec = replace(_labelled(decided.spec, base_image), no_cache=no_cache, pull=pull)
@@ -150,7 +150,7 @@ def plan(
     return Plan(spec, start, layout, (*wanted.notes, *_conda_notes(workspace, wanted, base), *said))
 
 
-def _default_base(engine: Engine, python: str) -> str:
+def default_base(engine: Engine, python: str) -> str:
     """The default base, or the one that `devkit base bootstrap` made where that is not there."""
     official, own = (name.format(python=python) for name in (c.OFFICIAL_BASE, c.OWN_BASE))
     return own if engine.image(official) is None and engine.image(own) else official

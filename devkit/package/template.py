@@ -20,18 +20,20 @@ from platformdirs import user_cache_path
 from devkit import TEMPLATES
 from devkit.errors import BadValue
 
-_TEMPLATE = "Dockerfile.j2"
+PACKAGE, RELEASE = "Dockerfile.j2", "Release.j2"
+_INCLUDED = "system.j2"
 _MOST_KEPT = 100
 
 
-def render(values: Mapping[str, Any], *, buildkit: bool) -> str:
-    """Fill the template in; plain, or with BuildKit's mounts."""
-    decides = (Path(TEMPLATES, _TEMPLATE).read_text("utf-8"), Path(__file__).read_text("utf-8"))
+def render(values: Mapping[str, Any], *, buildkit: bool, name: str = PACKAGE) -> str:
+    """Fill a template in; plain, or with BuildKit's mounts."""
+    files = (Path(TEMPLATES, name), Path(TEMPLATES, _INCLUDED), Path(__file__))
+    decides = [file.read_text("utf-8") for file in files]
     said = json.dumps([decides, values, buildkit], default=str)
     kept = user_cache_path("devkit") / "dockerfiles" / hashlib.sha256(said.encode()).hexdigest()
     with suppress(OSError, ValueError):
         return kept.read_text("utf-8")
-    text = _rendered(values, buildkit=buildkit)
+    text = _rendered(name, values, buildkit=buildkit)
     with suppress(OSError):  # without a cache it only takes longer
         _keep(kept, text)
     return text
@@ -48,7 +50,7 @@ def _keep(path: Path, text: str) -> None:
         old.unlink(missing_ok=True)
 
 
-def _rendered(values: Mapping[str, Any], *, buildkit: bool) -> str:
+def _rendered(name: str, values: Mapping[str, Any], *, buildkit: bool) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -61,7 +63,7 @@ def _rendered(values: Mapping[str, Any], *, buildkit: bool) -> str:
     )
     templates.filters["quoted"] = _quoted
     templates.filters["sh"] = shlex.quote
-    return templates.get_template(_TEMPLATE).render(values, buildkit=buildkit)
+    return templates.get_template(name).render(values, buildkit=buildkit)
 
 
 def _quoted(value: str) -> str:

@@ -26,6 +26,10 @@ _MOST_CONTAINERS = 8
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries
     (path BLOB PRIMARY KEY, kind TEXT, digest BLOB, executable INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS apart
+    (path BLOB PRIMARY KEY, kind TEXT, digest BLOB, executable INTEGER,
+     other_kind TEXT, other_digest BLOB, other_executable INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meeting (how TEXT);
 CREATE TABLE IF NOT EXISTS digests
     (side TEXT, path BLOB, size INTEGER, mtime INTEGER, inode INTEGER, mode INTEGER, ctime INTEGER,
      digest TEXT, PRIMARY KEY (side, path)) WITHOUT ROWID;
@@ -35,7 +39,8 @@ CREATE TABLE IF NOT EXISTS digests
 class Ancestor:
     """The entries that both sides had. A file that is broken or of another version is begun anew.
 
-    `entries` is as on disk; `agree` changes both. Raises OSError where it cannot be stored.
+    `entries` is as on disk; `agree` changes both. `apart` is what differs on purpose: the
+    workspace's entry and the container's. Raises OSError where it cannot be stored.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,6 +53,39 @@ class Ancestor:
                     raise  # locked, or the disk is full: the file is sound
                 path.unlink(missing_ok=True)
                 self._database, self.entries = _opened(path)
+            self.apart = _apart(self._database)
+
+    @property
+    def meeting(self) -> str:
+        """How both sides are to meet for the first time: "apart", "pull", or "" as ever."""
+        with _stored():
+            row = self._database.execute("SELECT how FROM meeting").fetchone()
+        return row[0] if row else ""
+
+    def meet(self, how: str) -> None:
+        """Say how both sides are to meet for the first time; see `meeting`."""
+        with _stored(), self._database:
+            self._database.execute("INSERT INTO meeting VALUES (?)", (how,))
+
+    def met(
+        self,
+        apart: Mapping[str, tuple[Entry | None, Entry | None]],
+        agreed: Mapping[str, Entry | None],
+        *,
+        is_over: bool,
+    ) -> None:
+        """Keep what is apart and what counts as agreed; it was all that there is, if `is_over`."""
+        rows = [
+            (os.fsencode(path), *_columns(here), *_columns(there))
+            for path, (here, there) in apart.items()
+        ]
+        marks = ", ".join("?" * 7)
+        self.agree(agreed)
+        with _stored(), self._database:
+            self._database.executemany(f"INSERT OR REPLACE INTO apart VALUES ({marks})", rows)
+            if is_over:
+                self._database.execute("DELETE FROM meeting")
+        self.apart.update(apart)
 
     @staticmethod
     def path(root: Path, container_id: str) -> Path:
@@ -77,17 +115,21 @@ class Ancestor:
     def agree(self, agreed: Mapping[str, Entry | None]) -> None:
         """Both sides have these now (None: nothing there)."""
         new = {path: entry for path, entry in agreed.items() if self.entries.get(path) != entry}
-        if not new:
+        met = [(os.fsencode(path),) for path in self.apart if path in agreed]
+        if not new and not met:
             return
         gone = [(os.fsencode(path),) for path, entry in new.items() if entry is None]
         there = [
-            (os.fsencode(path), entry.kind, os.fsencode(entry.digest), entry.executable)
+            (os.fsencode(path), *_columns(entry))
             for path, entry in new.items()
             if entry is not None
         ]
         with _stored(), self._database:
             self._database.executemany("DELETE FROM entries WHERE path = ?", gone)
             self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", there)
+            self._database.executemany("DELETE FROM apart WHERE path = ?", met)
+        for (name,) in met:
+            del self.apart[os.fsdecode(name)]
         for path, entry in new.items():
             if entry is None:
                 self.entries.pop(path, None)
@@ -96,7 +138,7 @@ class Ancestor:
 
     def forget(self, paths: Iterable[str] | None = None) -> None:
         """Both sides are to be compared as if they never met, at `paths` or everywhere."""
-        gone = list(self.entries) if paths is None else list(paths)
+        gone = [*self.entries, *self.apart] if paths is None else list(paths)
         self.agree(dict.fromkeys(gone))
 
     def digests(self, side: str) -> dict[str, tuple[Signature, str]]:
@@ -137,6 +179,21 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
         database.close()
         raise
     return database, entries
+
+
+def _apart(database: sqlite3.Connection) -> dict[str, tuple[Entry | None, Entry | None]]:
+    rows = database.execute("SELECT * FROM apart")
+    return {os.fsdecode(row[0]): (_entry(*row[1:4]), _entry(*row[4:])) for row in rows}
+
+
+def _columns(entry: Entry | None) -> tuple[str | None, bytes | None, bool | None]:
+    if entry is None:
+        return None, None, None
+    return entry.kind, os.fsencode(entry.digest), entry.executable
+
+
+def _entry(kind: str | None, digest: bytes, executable: int) -> Entry | None:
+    return None if kind is None else Entry(kind, os.fsdecode(digest), bool(executable))
 
 
 def _sweep(folder: Path) -> None:

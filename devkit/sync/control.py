@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import select
 import socket
 import tempfile
 import threading
@@ -240,9 +241,22 @@ def ended(root: Path, service: str) -> bool:
         with suppress(EngineError):
             found.ask("stop")
         # Whoever starts one next would join it while it ends.
-        with suppress(psutil.Error):
-            psutil.Process(found.pid).wait(_END_S)
+        _wait_for_end(found.pid)
     return True
+
+
+def _wait_for_end(pid: int) -> None:
+    if not hasattr(os, "pidfd_open"):
+        with suppress(psutil.Error):
+            psutil.Process(pid).wait(_END_S)
+        return
+    # One that ended counts, also before its parent has asked for its exit code: that may take 2 s.
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            select.select([process], [], [], _END_S)
+        finally:
+            os.close(process)
 
 
 _HINT = "`devkit sync status` shows more."

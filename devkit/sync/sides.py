@@ -12,6 +12,7 @@ from devkit.errors import EngineError
 from devkit.sync.agent.side import PENDING, RootGone, Snapshot, reason
 from devkit.sync.agent.watched import Changes, Watched
 from devkit.sync.ancestor import Ancestor
+from devkit.sync.apart import Apart
 from devkit.sync.batch import Batch
 from devkit.sync.ignore import Ignore
 from devkit.sync.reconcile import Mode, Plan, SideName, reconcile
@@ -61,6 +62,7 @@ class Sides:
         self.without_events: dict[str, str] = {"workspace": "", "container": ""}
         self.folds_case = False
         self.next_rescan = float("inf")
+        self._apart = Apart(ancestor)
 
     # What is known.
 
@@ -150,10 +152,14 @@ class Sides:
         """What would be done now, of these paths; None for all."""
         unknown = {**self.unknown["local"], **self.unknown["remote"]}
         unknown.update(dict.fromkeys(self.transfers, "it is on its way"))
+        local, remote = self.local.told, self.there.entries
+        self._apart.meet(local, remote, unknown)
+        ancestor, apart = self._apart.seen(local, remote, mode)
+        unknown.update(apart)
         return reconcile(
-            self.ancestor.entries,
-            self.local.told,
-            self.there.entries,
+            ancestor,
+            local,
+            remote,
             mode=mode,
             paths=paths,
             unknown=unknown,
@@ -180,6 +186,9 @@ class Sides:
             self.local = Watched(self.workspace, here.entries)
             self.local.digest(path for path, why in here.unknown.items() if why == PENDING)
             self.unknown["local"] = here.unknown
+            known = {**here.unknown, **there.unknown}
+            pending = (path for path, why in known.items() if why == PENDING)
+            self._apart.begin(self.local.told, self.there.entries, pending)
         self.ancestor.keep_digests("remote", there.signatures)
         self.ancestor.keep_digests("local", self.workspace.known())
 

@@ -34,6 +34,7 @@ from devkit.errors import (
 from tests.engine_contract import (
     Bench,
     EngineContract,
+    ImageContract,
     contract_image,
     everything,
     executed,
@@ -67,7 +68,7 @@ def said() -> list[str]:
     return []
 
 
-class TestDocker(EngineContract):
+class TestDocker(EngineContract, ImageContract):
     """The contract."""
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from devkit.engine import Engine, Tag
 from devkit.engines import connect
-from tests.engine_contract import Bench, EngineContract, contract_image, pieces
+from tests.engine_contract import Bench, EngineContract, ImageContract, contract_image, pieces
 
 pytestmark = [
     pytest.mark.engine,
@@ -103,7 +103,7 @@ def _copy_image(name: str, engine: Engine) -> None:
         subprocess.run(["docker", "rm", container], capture_output=True, check=True)
 
 
-class TestPodman(EngineContract):
+class TestPodman(EngineContract, ImageContract):
     @pytest.fixture
     def bench(self, engine: Engine, address: str) -> Iterator[Bench]:
         bench = Bench(connect("podman", host=address), IMAGE, PurePosixPath("/tmp"), "/tmp")

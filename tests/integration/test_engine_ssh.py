@@ -15,7 +15,7 @@ import pytest
 from devkit.engine import Tag
 from devkit.engines import connect
 from devkit.errors import EngineDenied, NoEngine
-from tests.engine_contract import Bench, EngineContract, contract_image, free_port
+from tests.engine_contract import Bench, EngineContract, ImageContract, contract_image, free_port
 
 ROOT = Path(__file__).parents[2]
 SSHD = next(
@@ -112,7 +112,7 @@ def _no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
-class TestDockerOverSsh(EngineContract):
+class TestDockerOverSsh(EngineContract, ImageContract):
     @pytest.fixture
     def bench(self, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         address, home = server

@@ -17,7 +17,7 @@ import pytest
 from devkit.engine import Engine, Tag
 from devkit.engines import connect
 from devkit.errors import NoEngine
-from tests.engine_contract import Bench, EngineContract, contract_image
+from tests.engine_contract import Bench, EngineContract, ImageContract, contract_image
 
 pytestmark = pytest.mark.engine
 
@@ -134,7 +134,7 @@ def engine(front: TlsFront, certificates: Path, monkeypatch: pytest.MonkeyPatch)
     return connect("docker")
 
 
-class TestDockerOverTls(EngineContract):
+class TestDockerOverTls(EngineContract, ImageContract):
     @pytest.fixture
     def bench(self, engine: Engine) -> Iterator[Bench]:
         bench = Bench(engine, IMAGE, PurePosixPath("/tmp"), "/tmp")

@@ -291,7 +291,7 @@ def test_a_container_that_has_all_its_labels_from_its_image_is_not_ours(
     image_labels = {**made.labels, **mark}
     engine.add_image("evil:1", labels=image_labels)
     labels = {k: v for k, v in image_labels.items() if image_has_mark or k != contract.LABEL_RUN}
-    evil = engine.images["evil:1"].id
+    evil = engine.stored["evil:1"].id
     box = engine.boxes["iris"]
     box.container = dataclasses.replace(box.container, image_id=evil, labels=labels)
     assert container.find(engine, service="iris") is None

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devkit.engine import Tag
-from tests.engine_contract import IMAGE_ENV, IMAGE_LABELS, Bench, EngineContract
+from tests.engine_contract import IMAGE_ENV, IMAGE_LABELS, Bench, EngineContract, ImageContract
 from tests.fake_engine import FakeEngine
 
 
-class TestFakeEngine(EngineContract):
+class TestFakeEngine(EngineContract, ImageContract):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Iterator[Bench]:
         engine = FakeEngine()

@@ -488,7 +488,7 @@ def test_the_image_of_before_goes_with_its_container(
     for requirement in ("attrs", "idna", "six"):
         (root / "requirements.txt").write_text(f"{requirement}\n")
         debugged(opened())
-        assert [image.tags for image in engine.images.values()] == [("debug:1",)]
+        assert [image.tags for image in engine.stored.values()] == [("debug:1",)]
 
 
 def test_an_image_of_before_that_is_used_or_not_ours_stays(

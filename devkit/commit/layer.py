@@ -1,0 +1,68 @@
+"""Step 6, commit: what a container has that its image has not, file by file.
+
+The engine names the paths; what stands there is read out of the committed image, so that what
+changed in the meantime does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from devkit.commit import files
+from devkit.commit.record import Changed
+from devkit.engine import Engine, FileChange
+
+# A password that is shorter would be found everywhere.
+_SECRET_BYTES = 8
+_SEARCHED_BYTES = 4 * files.BLOCK
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Files that differ, by path; `leaks` says in which file which variable's value stands."""
+
+    files: tuple[Changed, ...]
+    leaks: Mapping[str, str]
+
+
+def read(
+    engine: Engine, container: str, changes: Sequence[FileChange], *, secrets: Mapping[str, str]
+) -> Layer:
+    """Look at the changed files of a container.
+
+    Args:
+        engine: where it is.
+        container: where they are read: one made from the image that was committed, or itself.
+        changes: what the engine says of the container that was committed.
+        secrets: values that should stand in no file, by their names.
+    """
+    kinds = {change.path: change.kind for change in changes}
+    found = [Changed(str(c.path), c.kind) for c in changes if c.kind == "deleted"]
+    wanted = {n: v.encode() for n, v in secrets.items() if len(v) >= _SECRET_BYTES}
+    leaks = dict[str, str]()
+    there = [path for path, kind in kinds.items() if kind != "deleted"]
+    folders = {parent for path in kinds for parent in path.parents}
+    for path, member, content in files.members(engine, container, set(there) - folders):
+        digest, leaked = _digest(content, wanted)
+        leaks.update(dict.fromkeys(leaked, str(path)))
+        if content is None:
+            digest = hashlib.sha256(member.linkname.encode(errors="surrogateescape")).hexdigest()
+        found.append(Changed(str(path), kinds[path], member.size, digest))
+    return Layer(tuple(sorted(found, key=lambda item: item.path)), leaks)
+
+
+def _digest(content: IO[bytes] | None, wanted: Mapping[str, bytes]) -> tuple[str, set[str]]:
+    """Return a content's digest, and which secrets are in it."""
+    digest, leaked, searched, rest = hashlib.sha256(), set[str](), 0, b""
+    while content is not None and (block := content.read(files.BLOCK)):
+        digest.update(block)
+        if searched < _SEARCHED_BYTES:
+            searched += len(block)
+            # One may begin in the block before.
+            text = rest + block
+            leaked.update(name for name, value in wanted.items() if value in text)
+            rest = text[-256:]
+    return digest.hexdigest(), leaked

@@ -1,0 +1,173 @@
+"""Step 6, commit: a container's files, as an image that starts as the packaged one does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from devkit.commit import files, layer, record
+from devkit.commit.record import Changed, Git, Record
+from devkit.commit.stall import Stall, measured
+from devkit.contract import LABEL_CONTENT, LABEL_RUN
+from devkit.engine import Container, Engine, Image, Tag
+from devkit.errors import EngineError, ImageMissing
+
+_OPTIONS = ("devkit.options", "devkit.frame-hash")
+# Set at each start, and said by devkit itself.
+_OURS = ("DEVKIT_", "SCORING_TIMEOUT_MS")
+
+
+@dataclass(frozen=True)
+class Left:
+    """What of a container no commit has: variables, by name, and what stands in mounts."""
+
+    env: tuple[str, ...]
+    mounts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"Not in the image: {name}, which was given at the start." for name in self.env]
+        lines += [f"Not in the image: what is in {mount}." for mount in self.mounts]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """An image made of a container; `leaks` names variables whose value stands in a file."""
+
+    image: str
+    id: str
+    parent: str
+    changed: tuple[Changed, ...]
+    left: Left
+    leaks: Mapping[str, str]
+    stall_s: float | None
+    seconds: float
+
+
+def left(engine: Engine, container: Container) -> Left:
+    """Say what a commit will not have."""
+    image = engine.image(container.image_id)
+    built = image.env if image else {}
+    names = [
+        name
+        for name, value in container.env.items()
+        if built.get(name) != value and not name.startswith(_OURS)
+    ]
+    mounts = (f"{mount.path} ({mount.kind})" for mount in container.mounts)
+    return Left(tuple(sorted(names)), tuple(sorted(mounts)))
+
+
+def commit(
+    engine: Engine,
+    container: Container,
+    tag: Tag,
+    *,
+    parent: Image | None,
+    message: str,
+    git: Git | None,
+    uri: str | None,
+) -> Committed:
+    """Make an image of a container, running, paused or stopped.
+
+    Args:
+        engine: where it is.
+        container: whose files count.
+        tag: the new image's, which another one may lose to it.
+        parent: what it was committed as before; None for the image that it was started from.
+        message: a line for the history.
+        git: the workspace's revision.
+        uri: where the service answers, to see how long it does not; None where it does not run.
+
+    Raises:
+        ImageMissing: the image that it was started from is gone.
+    """
+    began = time.monotonic()
+    packaged = engine.image(container.image_id)
+    if packaged is None:
+        raise ImageMissing(f"The image of the container {container.name} is gone.")
+    not_in_image = left(engine, container)
+    with measured(uri) as stall:
+        made = engine.commit(container.id)
+    try:
+        # The engine's list comes after: what was changed last is on it, and read from the image.
+        found = _layer(engine, container, made, not_in_image)
+        parent = parent or packaged
+        said = _record(container, parent, packaged, found, message=message, git=git)
+        image = engine.image_like(
+            made.id,
+            packaged.id,
+            tag,
+            labels={**_labels(container, packaged), **said.labels()},
+            comment=message,
+        )
+    finally:
+        # An engine that is gone, or keeps it, is no reason to lose what was made.
+        with suppress(EngineError):
+            engine.remove_image(made.id)
+    return _committed(image, tag, said, not_in_image, found, stall, time.monotonic() - began)
+
+
+def _layer(engine: Engine, container: Container, made: Image, left: Left) -> layer.Layer:
+    secrets = {name: container.env[name] for name in left.env}
+    changes = engine.changes(container.id)
+    with files.opened(engine, made.id) as committed:
+        return layer.read(engine, committed, changes, secrets=secrets)
+
+
+def _record(
+    container: Container,
+    parent: Image,
+    packaged: Image,
+    found: layer.Layer,
+    *,
+    message: str,
+    git: Git | None,
+) -> Record:
+    before = record.of(parent)
+    same_ground = before is not None and before.packaged == packaged.id
+    changed = record.since(before.layer if before and same_ground else (), found.files)
+    return Record(
+        parent=parent.id,
+        parent_tag=next(iter(parent.tags), ""),
+        packaged=packaged.id,
+        container=container.id,
+        message=message,
+        committed=datetime.now(UTC).isoformat(timespec="microseconds"),
+        changed=tuple(changed),
+        layer=found.files,
+        files=len(changed),
+        git=git,
+    )
+
+
+def _labels(container: Container, packaged: Image) -> dict[str, str]:
+    """Return the labels that the image shares with the packaged one, and who owns it."""
+    mine = {n: v for n, v in container.labels.items() if n.startswith("devkit.")}
+    both = {**mine, **packaged.labels}
+    # The content is another by now, and a start is not the next one.
+    dropped = (LABEL_CONTENT, LABEL_RUN, *_OPTIONS)
+    return {n: v for n, v in both.items() if n not in dropped and not record.is_label(n)}
+
+
+def _committed(
+    image: Image,
+    tag: Tag,
+    said: Record,
+    left: Left,
+    found: layer.Layer,
+    stall: Stall,
+    seconds: float,
+) -> Committed:
+    return Committed(
+        image=str(tag),
+        id=image.id,
+        parent=said.parent_tag or said.parent,
+        changed=said.changed,
+        left=left,
+        leaks=found.leaks,
+        stall_s=stall.longest_s,
+        seconds=seconds,
+    )

@@ -1,0 +1,63 @@
+"""`devkit update`: a new container takes the place of the one that runs, or that one runs again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.committed import docker, remove_images
+from tests.syncing import Synced, synced
+
+pytestmark = pytest.mark.engine
+
+GOOD = "def init():\n    pass\n\n\ndef run(data):\n    return {word!r}\n"
+BROKEN = "def init():\n    raise ValueError('no model')\n\n\ndef run(data):\n    return 0\n"
+
+
+@pytest.fixture
+def service(base_image: str) -> Iterator[Synced]:
+    with synced("update", base_image) as made:
+        try:
+            yield made
+        finally:
+            remove_images(made.tag.partition(":")[0])
+
+
+def answer(service: Synced) -> Any:
+    done = service.devkit("invoke", "-d", "{}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_new_container_takes_over_and_one_that_fails_gives_back(service: Synced) -> None:
+    service.ask("pause")
+    service.write("score.py", GOOD.format(word="two"))
+    made = service.json("update")
+    assert made["ok"], made
+    assert answer(service) == "two"
+    (id_,) = _containers(service)
+    assert id_ != service.container
+    service.container = id_
+    service.ask("pause")
+    service.write("score.py", BROKEN)
+    refused = service.json("update")
+    assert refused["error"]["code"] == "InitFailed"
+    assert "no model" in refused["error"]["message"]
+    assert "The container of before runs on" in refused["error"]["hint"]
+    assert _containers(service) == [id_]
+    inspected = json.loads(docker("inspect", id_))[0]
+    assert inspected["Name"] == f"/{service.name}"
+    assert inspected["State"]["Running"]
+    network = f"devkit-{service.name}"
+    assert list(inspected["NetworkSettings"]["Networks"]) == [network]
+    assert id_ in docker("network", "inspect", "--format", "{{json .Containers}}", network)
+
+
+def _containers(service: Synced) -> list[str]:
+    names = ["--filter", f"name={service.name}"]
+    assert str(os.getpid()) in service.name  # so that it is nobody else's
+    return docker("ps", "--all", "--no-trunc", "--quiet", *names).split()
