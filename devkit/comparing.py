@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,6 +165,9 @@ def _workspace(here: Here) -> _Side:
 
 
 def _local(path: PurePosixPath, local: Path, keeps: Keeps) -> File:
+    if local.is_symlink():
+        target = os.fsencode(local.readlink())
+        return File(0, hashlib.sha256(target).hexdigest(), target)
     size = local.stat().st_size
     if keeps(path, size):
         content = local.read_bytes()

@@ -15,7 +15,7 @@ from devkit.errors import Unsupported
 from devkit.package import build_files
 from devkit.running import RunningService
 from devkit.sync.agent import places
-from devkit.sync.agent.side import FILE, FOLDER, Entry, Side
+from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Side
 from devkit.sync.ancestor import Ancestor
 from devkit.sync.ignore import Ignore
 from devkit.sync.journal import Journal
@@ -110,10 +110,10 @@ def rules(order: Order) -> Ignore:
 
 
 def source_files(order: Order) -> dict[str, Path]:
-    """Return the files of the source folder that are not left alone, by their paths in it."""
-    here = _Source(order)
-    found = here.scan().entries
-    return {path: order.source / path for path, entry in found.items() if entry.kind == FILE}
+    """Return files and links of the source folder that are not left alone, by their paths in it."""
+    found = _Source(order).scan().entries
+    kinds = (FILE, LINK)
+    return {path: order.source / path for path, entry in found.items() if entry.kind in kinds}
 
 
 class _Source(Side):

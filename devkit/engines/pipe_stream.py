@@ -104,9 +104,10 @@ class PipeStream:
     def close(self) -> None:
         """Let go of the stream; the process loses its standard input."""
         self.close_stdin()
-        if self._output != -1:
-            os.close(self._output)
-            self._output = -1
+        # The reader may close it at the same time.
+        output, self._output = self._output, -1
+        if output != -1:
+            os.close(output)
         if self._process is not None:
             # One that goes on without us is reaped when it ends, and nobody waits for that.
             threading.Thread(target=self._process.wait, daemon=True).start()

@@ -165,7 +165,6 @@ def test_diff_knows_the_container_and_the_workspace(chain: Chain) -> None:
         service.flush()
 
 
-@pytest.mark.xfail(strict=True, reason="committing._here lists the workspace's files, no links")
 def test_a_link_that_both_sides_have_is_no_difference(chain: Chain) -> None:
     service = chain.service
     service.inside("ln -s kept.txt link")
