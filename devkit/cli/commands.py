@@ -17,6 +17,7 @@ _COMMANDS = {
     "logs": "devkit.cli.service",
     "invoke": "devkit.cli.service",
     "reload": "devkit.cli.service",
+    "diagnose": "devkit.cli.diagnose",
     "sync": "devkit.cli.sync",
     "shell": "devkit.cli.inside",
     "exec": "devkit.cli.inside",

@@ -1,0 +1,9 @@
+import yaml
+
+
+def init():
+    pass
+
+
+def run(data):
+    return 1

@@ -1,0 +1,8 @@
+import json
+
+
+def init():
+    pass
+
+def run(data):
+    return json.dumps({"x": 1})

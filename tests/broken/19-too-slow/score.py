@@ -1,0 +1,9 @@
+import time
+
+
+def init():
+    pass
+
+
+def run(data):
+    time.sleep(30)

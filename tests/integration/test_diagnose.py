@@ -1,0 +1,141 @@
+"""One broken service per row of common-failures.md, and three healthy ones, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+DEVKIT = Path(sys.executable).parent / "devkit"
+BROKEN = sorted(path.parent for path in (ROOT / "tests/broken").glob("*/expect.json"))
+NAME = f"dg-{uuid.uuid4().hex[:8]}"
+HEALTHY = {
+    "plain": {"score.py": "def init():\n    pass\n\n\ndef run(data):\n    return {'n': 1}\n"},
+    "model": {
+        "score.py": "import os\n\n\ndef init():\n"
+        '    open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "net", "w.bin")).close()\n'
+        "\n\ndef run(data):\n    return [1]\n",
+        "models/net/w.bin": "x",
+    },
+    "helper": {
+        "score.py": "import json\nimport helper\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    return helper.same(json.loads(data))\n",
+        "helper.py": "def same(value):\n    return value\n",
+        "sample.json": "[1, 2]",
+    },
+}
+
+
+class Made:
+    """A copy of a service, and devkit in it."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self.folder = folder
+        self.env = {
+            **os.environ,
+            "DEVKIT_SERVICE": NAME,
+            "DEVKIT_IMAGE_TAG": f"{NAME}:1",
+            "DEVKIT_IMAGE_BASE": base,
+            "DEVKIT_PORTS_SCORE": "auto",
+            "DEVKIT_PORTS_DEBUG": "auto",
+        }
+
+    def devkit(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [DEVKIT, *words],
+            capture_output=True,
+            encoding="utf-8",
+            cwd=self.folder,
+            env=self.env,
+            timeout=240,
+            check=False,
+        )
+
+    def diagnosed(self, *words: str) -> dict[str, Any]:
+        done = self.devkit("diagnose", "--json", *words)
+        made: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (0 if made["ok"] else 1), done.stderr
+        return made
+
+    def url(self) -> str:
+        status = json.loads(self.devkit("status", "--json").stdout)
+        return str(status["score_uri"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def removed(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[None]:
+    yield
+    Made(tmp_path_factory.mktemp("last"), base_image).devkit("delete", "--yes")
+    subprocess.run(["docker", "rmi", f"{NAME}:1"], capture_output=True, check=False)
+
+
+def look(made: Made, expect: dict[str, Any]) -> dict[str, Any]:
+    """Bring a service to where it fails, and diagnose it."""
+    how = expect["how"]
+    if how == "log":
+        return made.diagnosed("--logs", "cloud.log")
+    if how == "code":
+        return made.diagnosed("--http", str(expect["code"]))
+    if how == "engine":
+        return made.diagnosed("-H", "unix:///nonexistent/docker.sock")
+    if how == "port":
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            # The file decides, and no container of before has a port of its own.
+            del made.env["DEVKIT_PORTS_SCORE"]
+            made.env["DEVKIT_SERVICE"] = f"{NAME}-port"
+            text = f"ports:\n  score: {taken.getsockname()[1]}\n"
+            (made.folder / "devkit.yaml").write_text(text, "utf-8")
+            return made.diagnosed()
+    if how == "static":
+        return made.diagnosed("-H", "unix:///nonexistent/docker.sock")
+    started = made.devkit("run")
+    assert started.returncode in (0, 6), started.stderr
+    if how == "request":
+        header = ["--header", expect["header"]] if "header" in expect else []
+        assert made.devkit("invoke", "-d", "{}", *header).returncode == 6
+    if how == "changed":
+        (made.folder / "requirements.txt").write_text("six\n", "utf-8")
+    return made.diagnosed(*(["--url", made.url()] if how == "url" else []))
+
+
+@pytest.mark.parametrize("row", BROKEN, ids=lambda path: path.name)
+def test_a_broken_service_is_explained_with_its_line(
+    row: Path, tmp_path: Path, base_image: str
+) -> None:
+    expect = json.loads((row / "expect.json").read_text("utf-8"))
+    folder = tmp_path / "svc"
+    shutil.copytree(row, folder)
+    (folder / "expect.json").unlink()
+    if "pickle" in expect:
+        (folder / "models").mkdir()
+        state = {"coef_": [1.0], "_sklearn_version": expect["pickle"]}
+        (folder / "models/m.pkl").write_bytes(pickle.dumps(state))
+    found = look(Made(folder, base_image), expect)["findings"]
+    seen = [(f["id"], f["file"], f["line"]) for f in found]
+    assert (expect["id"], expect["file"], expect["line"]) in seen, json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_service_has_no_finding(name: str, tmp_path: Path, base_image: str) -> None:
+    folder = tmp_path / "svc"
+    for path, text in HEALTHY[name].items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, "utf-8")
+    made = Made(folder, base_image)
+    assert made.devkit("run").returncode == 0
+    assert made.diagnosed("--url", made.url())["findings"] == []
