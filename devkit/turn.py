@@ -1,4 +1,4 @@
-"""Step 2, run: one devkit at a time starts the service of a workspace."""
+"""Between steps: one devkit at a time starts, swaps or commits the service of a workspace."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def taken(root: Path, service: str) -> Iterator[None]:
 def in_use(service: str) -> NameInUse:
     """Say that another one is at it."""
     return NameInUse(
-        f"Another devkit starts the service {service} just now.",
-        hint="Wait until it is through: `devkit debug` then uses the container that it made.",
+        f"Another devkit is at work on the service {service} just now.",
+        hint="Wait until it is through, then type this again.",
     )

@@ -251,10 +251,15 @@ class Loop:
         self._sides.look_again()
         is_looked_at = False
         while True:
-            self._permission.check()
+            is_quiet = is_looked_at and not self._is_looking(answer)
+            if is_quiet:
+                self._work.reconsider()
+            # What a plan halted for may have passed: that shows when all is looked at.
+            if is_quiet or not self._permission.may_pass():
+                self._permission.check()
             if time.monotonic() > deadline:
                 raise SyncHalted("Workspace and container are not in step yet.", hint=HINT)
-            if is_looked_at and not self._is_looking(answer) and not self._work.is_left():
+            if is_quiet and not self._work.is_left():
                 break
             self._turn()
             is_looked_at = True

@@ -62,9 +62,10 @@ class Work:
         paths = self.batch.taken()
         plan = self.plan(paths)
         sides.left = dict(plan.left) if paths is None else {**sides.left, **plan.left}
+        for path in plan.agreed:
+            sides.problems.pop(path, None)
         for path in (*plan.agreed, *(change.path for change in plan.changes)):
             sides.left.pop(path, None)
-            sides.problems.pop(path, None)
         why = self.permission.why_not(plan, sides)
         if why:
             self.batch.mark_all()

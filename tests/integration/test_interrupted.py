@@ -212,7 +212,7 @@ def test_the_second_of_two_that_start_at_once_says_so_and_the_first_goes_on(
     (workspace / "hold").unlink()
     codes = [typed.ended() for typed in both]
     for typed, code in zip(both, codes, strict=True):
-        said = f"Another devkit starts the service {SERVICE} just now." in typed.shown
+        said = f"Another devkit is at work on the service {SERVICE} just now." in typed.shown
         assert code == (3 if said else 0), typed.shown
     assert 0 in codes
     assert docker("ps", "-q", "--filter", f"name={SERVICE}")
@@ -231,6 +231,6 @@ def test_who_comes_during_the_build_of_another_is_told_at_once(
     first.until(f"^at-{mark}|[^-]at-{mark}$")
     second = Typed(workspace, "run")
     assert second.ended() == 3
-    assert f"Another devkit starts the service {SERVICE} just now." in second.shown
+    assert f"Another devkit is at work on the service {SERVICE} just now." in second.shown
     assert first.interrupted().startswith("Interrupted")
     assert_nothing_is_left(workspace)

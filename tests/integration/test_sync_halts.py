@@ -188,6 +188,8 @@ def test_what_belongs_to_another_user_is_left_alone_and_named(service: Synced) -
         service.write("score.py", SCORE + "# goes on\n")
         service.flush()
         assert service.read_inside("score.py") == SCORE + "# goes on\n"
+        # It is tried again each time, and told once.
+        assert service.sync_log().count("owned/new.txt: it cannot be changed") == 1
     finally:
         service.as_root("chown -R 1000:1000 owned")
     service.ask("resume")

@@ -167,6 +167,21 @@ def test_a_halt_passes_when_what_was_deleted_is_back(pair: Pair) -> None:
     assert len(tree(pair.remote)) == 40
 
 
+def test_a_flush_looks_before_it_says_that_a_halt_stands(make: Make) -> None:
+    # Without events nobody has seen yet that the files are back.
+    pair = make(events=False)
+    files = {f"{number}": f"{number}" for number in range(40)}
+    put(pair.local, **files)
+    pair.flush()
+    for name in files:
+        (pair.local / name).unlink()
+    with pytest.raises(SyncHalted, match="emptied"):
+        pair.loop.flush(30)
+    put(pair.local, **files)
+    pair.loop.flush(30)
+    assert len(tree(pair.remote)) == 40
+
+
 def test_a_folder_against_a_file_keeps_both(pair: Pair) -> None:
     pair.loop.pause()
     put(pair.local, a="file")

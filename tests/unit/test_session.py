@@ -851,7 +851,7 @@ def test_the_second_of_two_that_start_at_once_is_told(opened: Open, engine: Serv
     name = opened().workspace.config.service
     with turn.taken(opened().workspace.root, name), pytest.raises(NameInUse) as caught:
         debugged(opened())
-    assert caught.value.message == f"Another devkit starts the service {name} just now."
+    assert caught.value.message == f"Another devkit is at work on the service {name} just now."
     assert runs(engine) == []
     debugged(opened())
 
@@ -866,6 +866,6 @@ def test_who_loses_the_name_to_another_devkit_leaves_its_network(
         return run(spec)
 
     monkeypatch.setattr(engine, "run", late)
-    with pytest.raises(NameInUse, match="Another devkit starts the service"):
+    with pytest.raises(NameInUse, match="Another devkit is at work on the service"):
         debugged(opened())
     assert len(engine.boxes) == len(engine.networks) == 1
