@@ -64,7 +64,12 @@ def environment_change(workspace: Workspace, container: Container) -> str | None
 
 def has_options(workspace: Workspace) -> bool:
     """Whether the command line says anything about image or container."""
-    return any(o.startswith("--") for key, o in workspace.origins.items() if key != "service")
+    return any(is_given(workspace, key) for key in workspace.origins if key != "service")
+
+
+def is_given(workspace: Workspace, key: str) -> bool:
+    """Whether the command line says what a dotted key is."""
+    return workspace.origins.get(key, "").startswith("--")
 
 
 def remembered_options(
@@ -72,7 +77,8 @@ def remembered_options(
 ) -> tuple[Workspace, dict[str, Any]]:
     """Return the workspace with the options of a container, and its start options.
 
-    What another version of devkit wrote and this one does not take says nothing.
+    What is said on this command line counts for more. What another version of devkit wrote and
+    this one does not take says nothing.
 
     Raises:
         NotOurs: they are not as any devkit writes them.
@@ -81,6 +87,7 @@ def remembered_options(
     env = {name: container.env[name] for name in said.env if name in container.env}
     # It may have been named with --service, and found as the one of this workspace.
     values = {**said.config, "service": container.name, **({"run.env": env} if env else {})}
+    values = {k: v for k, v in values.items() if not is_given(workspace, k)}
     if not values.keys() <= workspace.origins.keys():
         return workspace, {}
     try:

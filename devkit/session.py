@@ -173,7 +173,7 @@ class Session:
 
         if write:
             attach.check_files(self.workspace.root)
-        start = replace(self._remembered(start), debug=True)
+        start = replace(self._remembered(start, beside_given=falls_back), debug=True)
         in_step = self._in_step if sync else None
         up = None
         if version is None and not falls_back:
@@ -360,9 +360,14 @@ class Session:
             falls_back=falls_back,
         )
 
-    def _remembered(self, start: StartOptions) -> StartOptions:
-        """Take over the options of the container that is there, where none are given now."""
-        if reuse.has_options(self.workspace) or start != StartOptions():
+    def _remembered(self, start: StartOptions, *, beside_given: bool = False) -> StartOptions:
+        """Take over the options of the container that is there.
+
+        Where some are given now, only these count; with `beside_given`, they replace those of the
+        same name.
+        """
+        has_given = reuse.has_options(self.workspace) or start != StartOptions()
+        if has_given and not beside_given:
             return start
         try:
             running = self.service()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from devkit import container as step_run
 from devkit import contract
 from devkit.engine import Container, Engine, Progress, RunSpec
-from devkit.errors import NameInUse
 
 _STOP_S = 3
 
@@ -30,7 +29,6 @@ def swapped(
         before_removal: takes the one that is to go, while it is as it was; it stays if that raises.
 
     Raises:
-        NameInUse: an old one is set aside already, and another runs.
         NotOurs, PortInUse: as `container.start`.
     """
     recover(engine, spec.name, progress=progress)
@@ -56,19 +54,17 @@ def swapped(
 
 
 def recover(engine: Engine, service: str, *, progress: Progress) -> None:
-    """Give a container, which a swap that was killed has set aside, its name back.
+    """Take back the container that a swap which was killed has set aside.
 
-    Raises:
-        NameInUse: another one has the name by now.
+    Where another one has its name by now, it goes: what was edited in it was kept before.
     """
     aside = engine.container(_aside(service))
     if aside is None or not _is_of(aside, service):
         return
     if engine.container(service) is not None:
-        raise NameInUse(
-            f"The container {aside.name} was set aside by an update that did not end.",
-            hint=f"It holds what was edited in it. Without need of that: `docker rm {aside.name}`",
-        )
+        progress(f"Removing the container {aside.name}, which an update had set aside")
+        engine.remove(aside.id)
+        return
     progress(f"Taking back the container {service}, which an update had set aside")
     engine.rename(aside.id, service)
 

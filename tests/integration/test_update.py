@@ -61,3 +61,50 @@ def _containers(service: Synced) -> list[str]:
     names = ["--filter", f"name={service.name}"]
     assert str(os.getpid()) in service.name  # so that it is nobody else's
     return docker("ps", "--all", "--no-trunc", "--quiet", *names).split()
+
+
+MODEL_SCORE = """\
+import os
+import pathlib
+
+
+def init():
+    global word
+    folder = pathlib.Path(os.environ["AZUREML_MODEL_DIR"])
+    (file,) = folder.rglob("*.txt")
+    word = file.read_text()
+    if word == "bad":
+        raise ValueError("a bad model")
+
+
+def run(data):
+    return word
+"""
+
+
+def test_another_model_takes_over_and_a_bad_one_leaves_the_service_answering(
+    base_image: str,
+) -> None:
+    files = {
+        "score.py": MODEL_SCORE,
+        "good.txt": "good",
+        "better.txt": "better",
+        "bad.txt": "bad",
+        "devkit.yaml": '{"models": [{"name": "m", "path": "good.txt"}]}',
+    }
+    with synced("model", base_image, files=files) as service:
+        try:
+            assert answer(service) == "good"
+            # The options of the start stay: its ports are free ones, not 8000.
+            made = service.json("update", "--model", "better.txt", "--env")
+            assert made["ok"], made
+            assert answer(service) == "better"
+            assert service.json("status")["score_uri"] != "http://127.0.0.1:8000/score"
+            refused = service.json("update", "--model", "m=bad.txt")
+            assert refused["error"]["code"] == "InitFailed"
+            assert answer(service) == "better"
+            missing = service.json("update", "--model", "m=nowhere.txt")
+            assert missing["error"]["code"] == "ModelMissing"
+            assert answer(service) == "better"
+        finally:
+            remove_images(service.tag.partition(":")[0])
