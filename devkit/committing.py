@@ -25,7 +25,7 @@ from devkit.errors import (
 from devkit.results import Debugging
 from devkit.running import RunningService
 from devkit.session import Session
-from devkit.start import BuildOptions, StartOptions, Version
+from devkit.start import BuildOptions, FromImage, StartOptions
 from devkit.versions import Planned, Versions
 
 _HALTED_HINT = "`devkit sync status` says why; --no-pull-back commits the container as it is."
@@ -97,7 +97,7 @@ def diff(
     return comparing.compared(before, after, text=text)
 
 
-def version(session: Session, tag: str, *, pull: bool) -> Version:
+def version(session: Session, tag: str, *, pull: bool) -> FromImage:
     """Find an image to start the service from.
 
     Raises:
@@ -105,7 +105,7 @@ def version(session: Session, tag: str, *, pull: bool) -> Version:
         NotOurs: it is none of this service.
     """
     image = versions(session).wanted(tag)
-    return Version(image, pull=pull)
+    return FromImage(image, pull=pull)
 
 
 def update(

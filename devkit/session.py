@@ -24,9 +24,9 @@ from devkit.running import Address, RunningService, Status, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import (
     BuildOptions,
+    FromImage,
     StartOptions,
     Up,
-    Version,
     kept,
     packaged,
     planned,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # Ended by itself, or by the signal that `docker stop` sends.
 _STOPPED = (0, 143)
 _OF_VERSION = (
-    "The container runs an older version; `devkit rollback TAG --workspace pull` brings its files."
+    "The container runs another version; `devkit rollback TAG --workspace pull` brings its files."
 )
 
 
@@ -135,7 +135,7 @@ class Session:
         return base.bootstrap(self.engine, python=python, tag=tag, progress=self.progress)
 
     def run(
-        self, build: BuildOptions, start: StartOptions, *, version: Version | None = None
+        self, build: BuildOptions, start: StartOptions, *, version: FromImage | None = None
     ) -> Running:
         """Package, or take a version; start, and wait until init() is through.
 
@@ -156,7 +156,7 @@ class Session:
         write: bool = True,
         prove: bool = True,
         sync: bool = True,
-        version: Version | None = None,
+        version: FromImage | None = None,
         falls_back: bool = False,
     ) -> Debugging:
         """Package, start, write launch.json, and prove that an editor can attach.
@@ -345,7 +345,7 @@ class Session:
         self,
         build: BuildOptions,
         start: StartOptions,
-        version: Version | None = None,
+        version: FromImage | None = None,
         *,
         falls_back: bool = False,
     ) -> Up:

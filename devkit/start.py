@@ -38,7 +38,7 @@ class StartOptions:
 
 
 @dataclass(frozen=True)
-class Version:
+class FromImage:
     """A committed image to start from, as it is; `pull`: the workspace gets its files."""
 
     image: Image
@@ -149,7 +149,7 @@ def started(
     *,
     progress: Progress,
     note: Progress,
-    version: Version | None = None,
+    version: FromImage | None = None,
     falls_back: bool = False,
 ) -> Up:
     """Package and start, or start a version; the service's container of before is replaced.

@@ -16,7 +16,7 @@ from devkit.errors import Interrupted
 if TYPE_CHECKING:
     from devkit.results import Debugging, Running
     from devkit.session import Session
-    from devkit.start import BuildOptions, StartOptions, Version
+    from devkit.start import BuildOptions, FromImage, StartOptions
 
 # The problem matcher of the editor's task (templates/tasks.json) waits for lines that begin so.
 TASK_STARTING = "devkit: starting"
@@ -221,7 +221,7 @@ def update(app: App, /, *, model: str | None, anew: bool, **options: Any) -> Non
     _show_debugging(app, made, detach=True)
 
 
-def _version(session: Session, tag: str | None, *, pull: bool = False) -> Version | None:
+def _version(session: Session, tag: str | None, *, pull: bool = False) -> FromImage | None:
     if tag is None:
         return None
     from devkit import committing

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
+from rich.filesize import decimal
+
 from devkit.commit import record
 from devkit.commit.record import Git, Record
 from devkit.contract import LABEL_CONTENT, LABEL_SERVICE, LABEL_WORKSPACE
@@ -39,8 +41,10 @@ class Version:
         how = f"{self.changed} changed" if self.parent else "packaged"
         git = f"  {self.git.revision[:9]}{'+' * self.git.dirty}" if self.git else ""
         when = self.created[:16].replace("T", " ")
-        size = _size(self.size_bytes)
-        return f"{mark} {self.image:<16} {when}  {how:>12}  {size:>9}{git}  {self.message}".rstrip()
+        size = decimal(self.size_bytes)
+        return (
+            f"{mark} {self.image:<16} {when}  {how:>12}  {size:>10}{git}  {self.message}".rstrip()
+        )
 
 
 def images(engine: Engine, service: str, root: Path) -> list[Image]:
@@ -73,16 +77,18 @@ def changes(images: Mapping[str, Image], image: Image) -> tuple[str, set[FileCha
     Raises:
         KeyError: it, or one between, lists not all its files.
     """
+    found, seen, ground = set[FileChange](), {image.id}, image.id
     said = record.of(image)
-    if said is None:
-        return image.id, set()
-    if len(said.layer) >= record.MOST_FILES:
-        raise KeyError(image.id)
-    mine = {FileChange(PurePosixPath(item.path), item.kind) for item in said.layer}
-    if said.packaged not in images:  # pruned by now
-        return said.packaged, mine
-    ground, below = changes(images, images[said.packaged])
-    return ground, below | mine
+    while said is not None:
+        if len(said.layer) >= record.MOST_FILES:
+            raise KeyError(image.id)
+        found.update(FileChange(PurePosixPath(item.path), item.kind) for item in said.layer)
+        ground = said.packaged
+        # It may be pruned by now; and labels may name a ring of images.
+        below = None if ground in seen else images.get(ground)
+        seen.add(ground)
+        said = record.of(below) if below else None
+    return ground, found
 
 
 def wanted(engine: Engine, tag: str, repository: str, known: Sequence[Image]) -> Image:
@@ -132,11 +138,3 @@ def _when(image: Image) -> datetime:
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _size(size: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size //= 1000
-    return f"{size} GB"

@@ -8,14 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from devkit import labels
 from devkit.commit import files, layer, record
 from devkit.commit.record import Changed, Git, Record
-from devkit.commit.stall import Stall, measured
+from devkit.commit.stall import measured
 from devkit.contract import LABEL_CONTENT, LABEL_RUN
 from devkit.engine import Container, Engine, Image, Tag
 from devkit.errors import EngineError, ImageMissing
 
-_OPTIONS = ("devkit.options", "devkit.frame-hash")
+# The content is another by now, and a start is not the next one.
+_DROPPED = (LABEL_CONTENT, LABEL_RUN, labels.OPTIONS, labels.FRAME)
 # Set at each start, and said by devkit itself.
 _OURS = ("DEVKIT_", "SCORING_TIMEOUT_MS")
 
@@ -85,29 +87,29 @@ def commit(
         ImageMissing: the image that it was started from is gone.
     """
     began = time.monotonic()
-    packaged = engine.image(container.image_id)
-    if packaged is None:
-        raise ImageMissing(f"The image of the container {container.name} is gone.")
-    not_in_image = left(engine, container)
+    packaged, not_in_image = _packaged(engine, container), left(engine, container)
     with measured(uri) as stall:
         made = engine.commit(container.id)
     try:
         # The engine's list comes after: what was changed last is on it, and read from the image.
         found = _layer(engine, container, made, not_in_image)
-        parent = parent or packaged
-        said = _record(container, parent, packaged, found, message=message, git=git)
-        image = engine.image_like(
-            made.id,
-            packaged.id,
-            tag,
-            labels={**_labels(container, packaged), **said.labels()},
-            comment=message,
-        )
+        said = _record(container, parent or packaged, packaged, found, message=message, git=git)
+        carried = {**_labels(container, packaged), **said.labels()}
+        image = engine.image_like(made.id, packaged.id, tag, labels=carried, comment=message)
     finally:
         # An engine that is gone, or keeps it, is no reason to lose what was made.
         with suppress(EngineError):
             engine.remove_image(made.id)
-    return _committed(image, tag, said, not_in_image, found, stall, time.monotonic() - began)
+    return Committed(
+        image=str(tag),
+        id=image.id,
+        parent=said.parent_tag or said.parent,
+        changed=said.changed,
+        left=not_in_image,
+        leaks=found.leaks,
+        stall_s=stall.longest_s,
+        seconds=time.monotonic() - began,
+    )
 
 
 def _layer(engine: Engine, container: Container, made: Image, left: Left) -> layer.Layer:
@@ -147,27 +149,11 @@ def _labels(container: Container, packaged: Image) -> dict[str, str]:
     """Return the labels that the image shares with the packaged one, and who owns it."""
     mine = {n: v for n, v in container.labels.items() if n.startswith("devkit.")}
     both = {**mine, **packaged.labels}
-    # The content is another by now, and a start is not the next one.
-    dropped = (LABEL_CONTENT, LABEL_RUN, *_OPTIONS)
-    return {n: v for n, v in both.items() if n not in dropped and not record.is_label(n)}
+    return {n: v for n, v in both.items() if n not in _DROPPED and not record.is_label(n)}
 
 
-def _committed(
-    image: Image,
-    tag: Tag,
-    said: Record,
-    left: Left,
-    found: layer.Layer,
-    stall: Stall,
-    seconds: float,
-) -> Committed:
-    return Committed(
-        image=str(tag),
-        id=image.id,
-        parent=said.parent_tag or said.parent,
-        changed=said.changed,
-        left=left,
-        leaks=found.leaks,
-        stall_s=stall.longest_s,
-        seconds=seconds,
-    )
+def _packaged(engine: Engine, container: Container) -> Image:
+    found = engine.image(container.image_id)
+    if found is None:
+        raise ImageMissing(f"The image of the container {container.name} is gone.")
+    return found

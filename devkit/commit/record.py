@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -85,7 +86,13 @@ class Record:
 
 def of(image: Image) -> Record | None:
     """Read an image's record; None where it has none, or one that is not as devkit writes it."""
-    said = image.labels
+    return _read(tuple(item for item in image.labels.items() if is_label(item[0])))
+
+
+@lru_cache(maxsize=256)
+def _read(labels: tuple[tuple[str, str], ...]) -> Record | None:
+    # A list of images asks for each several times, and thousands of files may be in one.
+    said = dict(labels)
     try:
         parent, changed = json.loads(said[LABEL_PARENT]), json.loads(said[CHANGED])
         git = json.loads(said[GIT]) if GIT in said else None

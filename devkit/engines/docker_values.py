@@ -19,7 +19,9 @@ _PODMAN_STATES = {
     "stopped": "exited",
 }
 # An empty file, over which the engine mounts the first process of a container with --init.
-_INITS = ("docker-init", "podman-init", "catatonit")
+_INITS = tuple(
+    map(PurePosixPath, ("/sbin/docker-init", "/usr/sbin/docker-init", "/run/podman-init"))
+)
 _KINDS: dict[int, Literal["modified", "added", "deleted"]] = {
     0: "modified",
     1: "added",
@@ -78,7 +80,7 @@ def container(answer: Mapping[str, Any]) -> Container:
 def changes(answer: Sequence[Mapping[str, Any]] | None) -> list[FileChange]:
     """Read what `docker diff` says; null means nothing."""
     found = (FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ())
-    return [change for change in found if change.path.name not in _INITS]
+    return [change for change in found if change.path not in _INITS]
 
 
 def host_config(spec: RunSpec) -> dict[str, Any]:

@@ -36,14 +36,14 @@ class Apart:
         """Decide what is apart, as far as it is known."""
         if not self._unmet:
             return
-        met = self._unmet - unknown.keys()
+        met, is_pull = self._unmet - unknown.keys(), self._ancestor.meeting == "pull"
         apart, ours = dict[str, tuple[Entry | None, Entry | None]](), dict[str, Entry | None]()
         for path in met:
             here, there = local.get(path), remote.get(path)
             kinds = {entry.kind for entry in (here, there) if entry is not None}
             if here == there or not kinds <= {FILE, LINK}:
                 continue
-            if self._ancestor.meeting == "pull" and there is not None:
+            if is_pull and there is not None:
                 # As if the workspace's were the older one.
                 ours[path] = here
             else:

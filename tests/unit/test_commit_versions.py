@@ -347,3 +347,13 @@ def test_what_runs_is_what_it_was_committed_as_last_or_came_from(
         mine = replace(mine, id="another", image_id="sha256:gone")
     found = history.current(images, mine)
     assert (found.tags[0] if found else None) == expected
+
+
+def test_labels_that_name_a_ring_of_images_hang_nobody(place: Place) -> None:
+    place.commit()
+    first, second = place.engine.stored["svc:1"], place.engine.stored["svc:2"]
+    said = record.of(second)
+    assert said is not None
+    ring = replace(said, packaged=second.id).labels()
+    both = {first.id: replace(first, labels=ring), second.id: replace(second, labels=ring)}
+    assert history.changes(both, both[first.id])[0] == second.id

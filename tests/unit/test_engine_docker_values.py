@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from devkit.engine import PortBinding, RunSpec, Tag
-from devkit.engines.docker_values import command_line, engine_info, gpu_request, host_config
+from devkit.engines.docker_values import (
+    changes,
+    command_line,
+    engine_info,
+    gpu_request,
+    host_config,
+)
 from devkit.errors import BadValue
 
 SPEC = RunSpec(
@@ -59,3 +65,10 @@ def test_podman_is_told_by_its_components() -> None:
     podman = engine_info({**version, "Components": [{"Name": "Podman Engine"}]}, "unix:///p")
     docker = engine_info({**version, "Components": [{"Name": "Engine"}]}, "unix:///d")
     assert (podman.name, docker.name) == ("podman", "docker")
+
+
+def test_the_engine_s_own_first_process_is_no_change_and_a_user_s_file_of_that_name_is() -> None:
+    mine = "/var/azureml-app/svc/docker-init"
+    paths = ["/usr/sbin/docker-init", "/sbin/docker-init", mine]
+    found = changes([{"Path": path, "Kind": 1} for path in paths])
+    assert [str(change.path) for change in found] == [mine]
