@@ -34,6 +34,8 @@ LABEL_BASE_PYTHON = "devkit.base.python"
 LABEL_PARENT = "devkit.parent"
 LABEL_VERSION = "devkit.version"
 LABEL_RUN = "devkit.run"
+# On containers that never run, made to read an image.
+LABEL_READING = "devkit.reading"
 
 # Read by the runtime at start; see devkit/runtime/settings.py.
 ENV_DEBUG = "DEVKIT_DEBUG"

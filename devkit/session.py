@@ -19,7 +19,7 @@ from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import ConfigError, EngineError, InitFailed, MappingNotProved, NoService
 from devkit.package import environment, image
-from devkit.results import Debugging, Deletion, DryRun, Launch, Mapping, Packaged, Running
+from devkit.results import Debugging, DryRun, Launch, Mapping, Packaged, Running
 from devkit.running import Address, RunningService, Status, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import (
@@ -30,7 +30,6 @@ from devkit.start import (
     kept,
     packaged,
     planned,
-    removed_service,
     run_spec,
     started,
     undone_if_interrupted,
@@ -38,8 +37,6 @@ from devkit.start import (
 
 if TYPE_CHECKING:
     from devkit import attach
-    from devkit.audit.finding import Finding
-    from devkit.package.release import Released
     from devkit.sync.reconcile import Mode
     from devkit.syncing import Syncing
 
@@ -105,28 +102,6 @@ class Session:
         """Make the image, or find that the engine has it already."""
         return packaged(self.engine, self.workspace, build, progress=self.progress, note=self.note)
 
-    def release(self, build: BuildOptions, *, tag: str | None, source: str | None) -> Released:
-        """Make an image for production of `source`, else of the workspace, packaged first."""
-        from devkit.package import release
-
-        release.check(self.engine, source or self.workspace.config.image.tag, tag)
-        return release.release(
-            self.engine,
-            self.workspace,
-            source or self.package(build).image,
-            progress=self.progress,
-            tag=tag,
-            platform=build.platform,
-            no_cache=build.no_cache,
-        )
-
-    def audit(self, image: str) -> list[Finding]:
-        """Find what must not be in production in an image; nothing of it is run."""
-        from devkit.audit import image as in_image
-
-        with self.engine.contents(image) as (config, trees):
-            return in_image.findings(config, trees)
-
     def bootstrap(self, *, python: str | None, tag: str | None) -> Image:
         """Make a base image out of Debian packages."""
         from devkit import base
@@ -174,19 +149,26 @@ class Session:
         if write:
             attach.check_files(self.workspace.root)
         start = replace(self._remembered(start, beside_given=falls_back), debug=True)
-        in_step = self._in_step if sync else None
         up = None
         if version is None and not falls_back:
+            in_step = self._in_step if sync else None
             up = kept(self.engine, self.workspace, build, start, note=self.note, sync=in_step)
         up = up or self._started(build, start, version, falls_back=falls_back)
-        with self._undone_if_interrupted(up), ThreadPoolExecutor(2) as beside:
+        with self._undone_if_interrupted(up):
+            return self._attachable(up, write=write, prove=prove, sync=sync)
+
+    def _attachable(self, up: Up, *, write: bool, prove: bool, sync: bool) -> Debugging:
+        """Make a container that runs one that an editor can attach to, with all that F5 needs."""
+        from devkit import attach
+
+        with ThreadPoolExecutor(2) as beside:
             # One that was kept is in step already.
             syncing = beside.submit(self.keep_in_step, up.running) if sync and up.is_new else None
             target, files = self._target(up.plan, up.running)
             # Beside the waiting: parsing JSON with comments takes its time.
             writing = beside.submit(self._written, target) if write else None
             status, error = self._initialised(up.running)
-            if syncing and version:
+            if syncing and up.is_version:
                 syncing.result()  # by then it is known which files differ on purpose
             began = time.monotonic()
             is_proved = prove and status is not None
@@ -284,47 +266,10 @@ class Session:
         """Stop the service's container and return its name."""
         running = self.service()
         if running.root == self.workspace.root:
-            from devkit.sync import control
+            from devkit.sync import ending
 
-            control.ended(running.root, running.name)
+            ending.ended(running.root, running.name)
         return step_run.stop(self.engine, running.name).name
-
-    def deletion(self, *, with_launch: bool) -> Deletion:
-        """Decide what `delete` takes away."""
-        name, root, container = self.workspace.config.service, self.workspace.root, None
-        with suppress(NoService):
-            running = self.service()
-            name, container = running.name, running.container
-            # The entries of another workspace's service are in that one, which is left alone.
-            with_launch = with_launch and running.root == root
-        return Deletion(
-            service=name,
-            container=container.name if container else None,
-            container_id=container.id if container else None,
-            network=step_run.network_name(name),
-            launch_root=root if with_launch else None,
-        )
-
-    def delete(self, plan: Deletion) -> Deletion:
-        """Remove what `deletion` decided, and return what of it was there.
-
-        What was edited in the container is kept, and the result says where.
-        """
-        from devkit import attach
-
-        # Nobody agreed to remove one that was started since.
-        removed, saved = removed_service(
-            self.engine, self.workspace, plan.service, plan.container_id or "", note=self.note
-        )
-        root = plan.launch_root
-        return Deletion(
-            service=plan.service,
-            container=plan.container if removed.container else None,
-            container_id=plan.container_id if removed.container else None,
-            network=plan.network if removed.network else None,
-            launch_root=root if root and attach.removed(root).changed else None,
-            edits=saved.folder if saved else None,
-        )
 
     def launch_files(self, action: str) -> Launch:
         """Write, print, check or remove devkit's entries; ports and mappings as they are now."""

@@ -54,7 +54,7 @@ class FromImage:
 class Up:
     """A container that runs, the plan that it follows, and how long it took.
 
-    `is_new` says that it was started now, and not kept.
+    `is_new` says that it was started now, and not kept; `is_version`, from a committed image.
     """
 
     running: RunningService
@@ -62,6 +62,7 @@ class Up:
     package_s: float
     start_s: float
     is_new: bool
+    is_version: bool = False
 
 
 def planned(workspace: Workspace, build: BuildOptions) -> image.Plan:
@@ -182,7 +183,7 @@ def started(
                 reuse.remember(up.running, reuse.source_files(plan.spec))
             else:
                 written.meet_version(workspace.root, up.running.container.id, pull=version.pull)
-        return up
+        return replace(up, is_version=version is not None)
 
 
 def _started(
@@ -261,9 +262,9 @@ def kept(
 def _kept_edits(running: RunningService, workspace: Workspace, note: Progress) -> Saved | None:
     """Take what was edited in a container that is about to go, by the sync and beside it."""
     if running.root == workspace.root:
-        from devkit.sync import control  # `package` needs none of it
+        from devkit.sync import ending  # `package` needs none of it
 
-        control.ended(workspace.root, running.name)
+        ending.ended(workspace.root, running.name)
     return edits.kept(running, root=workspace.root, note=note)
 
 

@@ -15,7 +15,8 @@ from devkit.engine import Progress
 from devkit.errors import BadValue, ConfigError, EngineError, NotOurs, SyncHalted, Unsupported
 from devkit.in_step import Once, Order
 from devkit.running import RunningService
-from devkit.sync.control import Running, ended
+from devkit.sync.control import Running
+from devkit.sync.ending import ended
 from devkit.sync.journal import Journal, Record
 from devkit.sync.news import Waiting
 from devkit.sync.reconcile import Mode, Plan

@@ -43,9 +43,11 @@ def audit(ctx: click.Context, *, image: str | None, manifest: IO[bytes] | None) 
         subject = str(manifest.name)
         found = in_manifest.findings(manifest.read(), subject)
     else:
+        from devkit import releasing
+
         subject = str(image)
         with app.session("Reading the image") as session:
-            found = session.audit(subject)
+            found = releasing.audit(session, subject)
     text = "\n".join([*map(_shown, found), _summary(subject, found)])
     app.out.result({"subject": subject, "findings": found}, text, ok=not found)
     ctx.exit(1 if found else 0)

@@ -79,6 +79,8 @@ def _release(
     app: App, build: BuildOptions, tag: str | None, source: str | None, *, print_dockerfile: bool
 ) -> None:
     """Make the release, or say what it would be."""
+    from devkit import releasing
+
     with app.session("Releasing") as session:
         if print_dockerfile or app.dry_run:
             from devkit.package import release
@@ -91,7 +93,7 @@ def _release(
                 text = f"Would make {spec.tag} of {debugged}."
                 app.out.result({"image": str(spec.tag), "source": debugged}, text)
             return
-        made = session.release(build, tag=tag, source=source)
+        made = releasing.release(session, build, tag=tag, source=source)
     how = "reused: nothing changed" if made.reused else f"{made.release_s:.1f} s"
     text = f"Released {made.image} of {made.source} ({how}); `devkit audit {made.image}` checks it."
     app.out.result(made, text)

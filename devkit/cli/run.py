@@ -148,13 +148,15 @@ def stop(app: App) -> None:
 @click.pass_obj
 def delete(app: App, *, keep_launch: bool) -> None:
     """Remove the service's container and network, and devkit's entries in .vscode/."""
+    from devkit import deleting
+
     with app.session("Deleting") as session:
-        plan = session.deletion(with_launch=not keep_launch)
+        plan = deleting.planned(session, with_launch=not keep_launch)
         if app.dry_run:
             app.out.result(plan, str(plan))
             return
         app.confirm(f"Delete {plan}?")
-        plan = session.delete(plan)
+        plan = deleting.delete(session, plan)
     app.out.result(plan, f"Deleted {plan}.")
 
 

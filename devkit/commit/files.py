@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from devkit.contract import LABEL_READING
 from devkit.engine import Container, Engine
 from devkit.tar_stream import tar_of
 
-READING = "devkit.reading"
 BLOCK = 1 << 20
 # From so many files in a folder on, the folder is read as a whole.
 _MANY = 10
@@ -37,7 +37,7 @@ class File:
 @contextmanager
 def opened(engine: Engine, image: str) -> Iterator[str]:
     """Make a container of an image for a while, which never runs; yield its id."""
-    container = engine.create(image, {READING: "1"})
+    container = engine.create(image, {LABEL_READING: "1"})
     try:
         yield container.id
     finally:
@@ -46,12 +46,12 @@ def opened(engine: Engine, image: str) -> Iterator[str]:
 
 def is_for_reading(container: Container) -> bool:
     """Whether a container is one that `opened` made, and never ran."""
-    return READING in container.labels and container.state == "created"
+    return LABEL_READING in container.labels and container.state == "created"
 
 
 def tidied(engine: Engine, images: Collection[str]) -> None:
     """Remove what a devkit that was killed left open of images, by id."""
-    for left in engine.containers({READING: ""}):
+    for left in engine.containers({LABEL_READING: ""}):
         if left.image_id in images and is_for_reading(left):
             engine.remove(left.id)
 

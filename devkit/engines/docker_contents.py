@@ -11,6 +11,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, NotFound
 
+from devkit.contract import LABEL_READING
 from devkit.engine import Contents
 from devkit.engines.docker_build import inspect_image
 from devkit.errors import BadValue, ImageMissing
@@ -26,7 +27,12 @@ def opened(client: APIClient, image: str) -> Iterator[Contents]:
     try:
         # It never runs, but an image without a command would be refused without one.
         client.create_container(
-            inspected["Id"], ["-"], name=name, entrypoint=[], network_disabled=True
+            inspected["Id"],
+            ["-"],
+            name=name,
+            entrypoint=[],
+            network_disabled=True,
+            labels={LABEL_READING: "1"},
         )
         yield config, _trees(client, name, config.get("Volumes") or ())
     finally:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import secrets
-import select
 import socket
 import tempfile
 import threading
@@ -23,8 +22,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
-import psutil
-
 from devkit.errors import EngineError, SyncHalted
 from devkit.own_folder import own_folder
 
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
 
 _FOLDER = "sync"
 _BEGIN_TIMEOUT_S = 30
-# What a container that is about to go may still have to give.
-_LAST_FLUSH_S = 10
-_END_S = 10
 
 
 def log_path(root: Path, service: str) -> Path:
@@ -225,38 +219,6 @@ class Running:
         """Let go; a thread that follows meanwhile comes to its end."""
         with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as shared:
             shared.shutdown(socket.SHUT_RDWR)
-
-
-def ended(root: Path, service: str) -> bool:
-    """End the sync of a service when what was edited has arrived; whether one ran.
-
-    A halt, or a container that is lost, does not hold it up.
-    """
-    found = Running.find(root, service)
-    if found is None:
-        return False
-    with found:
-        with suppress(SyncHalted, EngineError):
-            found.ask("flush", timeout_s=_LAST_FLUSH_S)
-        with suppress(EngineError):
-            found.ask("stop")
-        # Whoever starts one next would join it while it ends.
-        _wait_for_end(found.pid)
-    return True
-
-
-def _wait_for_end(pid: int) -> None:
-    if not hasattr(os, "pidfd_open"):
-        with suppress(psutil.Error):
-            psutil.Process(pid).wait(_END_S)
-        return
-    # One that ended counts, also before its parent has asked for its exit code: that may take 2 s.
-    with suppress(ProcessLookupError):
-        process = os.pidfd_open(pid)
-        try:
-            select.select([process], [], [], _END_S)
-        finally:
-            os.close(process)
 
 
 _HINT = "`devkit sync status` shows more."

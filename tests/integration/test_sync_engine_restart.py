@@ -19,7 +19,8 @@ from devkit.engine import Container, Engine, RunSpec, Tag
 from devkit.engines import connect
 from devkit.errors import EngineError
 from devkit.in_step import Order
-from devkit.sync.control import Running, ended
+from devkit.sync.control import Running
+from devkit.sync.ending import ended
 
 pytestmark = [
     pytest.mark.engine,

@@ -258,7 +258,9 @@ def test_prune_keeps_the_newest_and_what_is_used(place: Place) -> None:
         when = f"2026-01-01T00:00:0{number}+00:00"
         labels = {**image.labels, record.CREATED: when} if record.of(image) else image.labels
         place.engine.stored[tag] = replace(image, labels=labels, created=when)
-    left = place.engine.create("svc:3", {files.READING: "1"})  # a devkit that was killed left it
+    left = place.engine.create(
+        "svc:3", {contract.LABEL_READING: "1"}
+    )  # a devkit that was killed left it
     versions = place.versions()
     found = versions.superfluous(1)
     assert {tag for image in found for tag in image.tags} == {"svc:1", "svc:3", "svc:4", "svc:5"}

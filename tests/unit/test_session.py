@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from devkit import reuse, turn
+from devkit import deleting, reuse, turn
 from devkit.config import Override, load
 from devkit.engine import Container, RunSpec, Tag
 from devkit.errors import (
@@ -251,7 +251,7 @@ def test_edits_in_a_container_that_is_deleted_are_kept(
     debugged(opened())
     engine.edit("iris-demo", f"{INSIDE}/notes.txt", b"mine\n")
     session = opened()
-    done = session.delete(session.deletion(with_launch=True))
+    done = deleting.delete(session, deleting.planned(session, with_launch=True))
     assert trashed(root) == [{"notes.txt": b"mine\n"}]
     assert done.edits is not None
     assert (done.edits / "notes.txt").read_bytes() == b"mine\n"
@@ -262,7 +262,7 @@ def test_nothing_edited_nothing_kept(opened: Open, engine: ServingEngine, root: 
     debugged(opened())
     opened().run(BuildOptions(), StartOptions())
     session = opened()
-    assert session.delete(session.deletion(with_launch=True)).edits is None
+    assert deleting.delete(session, deleting.planned(session, with_launch=True)).edits is None
     assert not (root / ".devkit" / "trash").exists()
 
 
@@ -275,7 +275,7 @@ def test_a_container_whose_edits_cannot_be_kept_stays(
     before = engine.boxes["iris-demo"].container
     session = opened()
     with pytest.raises(SyncHalted):
-        session.delete(session.deletion(with_launch=True))
+        deleting.delete(session, deleting.planned(session, with_launch=True))
     with pytest.raises(SyncHalted):
         opened().run(BuildOptions(), StartOptions())
     assert engine.boxes["iris-demo"].container == before
@@ -291,7 +291,7 @@ def test_edits_go_to_the_workspace_here_when_the_services_own_is_gone(
     (tmp_path / "other").mkdir()
     given = {"service": Override("iris-demo", "--service")}
     session = Session(load(tmp_path / "other", overrides=given, environ={}), progress=unheard)
-    session.delete(session.deletion(with_launch=False))
+    deleting.delete(session, deleting.planned(session, with_launch=False))
     (kept,) = trashed(tmp_path / "other")
     assert list(kept.values()) == [b"# inside\n"]
     assert not root.exists()
@@ -433,7 +433,7 @@ def test_deleting_another_workspaces_service_leaves_the_files_of_both(
     other = other_workspace(tmp_path)
     other.launch_files("write")
     engine.edit("iris-demo", f"{INSIDE}/score.py", b"# inside\n")
-    done = other.delete(other.deletion(with_launch=True))
+    done = deleting.delete(other, deleting.planned(other, with_launch=True))
     assert (done.container, done.launch_root) == ("iris-demo", None)
     for folder in (root, tmp_path / "other"):
         assert (folder / ".vscode" / "launch.json").exists()
@@ -457,9 +457,9 @@ def test_a_container_of_another_workspace_is_neither_kept_nor_copied(
 def test_delete_says_what_was_there(opened: Open, engine: ServingEngine, root: Path) -> None:
     debugged(opened())
     session = opened()
-    plan = session.deletion(with_launch=True)
-    assert session.delete(plan) == plan
-    nothing = session.delete(plan)
+    plan = deleting.planned(session, with_launch=True)
+    assert deleting.delete(session, plan) == plan
+    nothing = deleting.delete(session, plan)
     assert str(nothing) == "nothing: nothing of iris-demo was there"
     assert jsonable(nothing) == {
         "service": "iris-demo",
@@ -629,11 +629,11 @@ def test_delete_leaves_no_container_network_or_entry(
 ) -> None:
     debugged(opened())
     session = opened()
-    session.delete(session.deletion(with_launch=True))
+    deleting.delete(session, deleting.planned(session, with_launch=True))
     assert engine.boxes == {}
     assert engine.networks == {}
     assert not (root / ".vscode").exists()
-    session.delete(session.deletion(with_launch=True))
+    deleting.delete(session, deleting.planned(session, with_launch=True))
 
 
 def test_delete_leaves_what_others_wrote_in_launch_json(opened: Open, root: Path) -> None:
@@ -642,7 +642,7 @@ def test_delete_leaves_what_others_wrote_in_launch_json(opened: Open, root: Path
     (root / ".vscode" / "launch.json").write_text(text)
     debugged(opened())
     session = opened()
-    session.delete(session.deletion(with_launch=True))
+    deleting.delete(session, deleting.planned(session, with_launch=True))
     assert (root / ".vscode" / "launch.json").read_text() == text
 
 
