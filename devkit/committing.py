@@ -128,8 +128,9 @@ def update(
     try:
         return session.debug(build, start, falls_back=True)
     except BaseException as error:
-        if before is not None and isinstance(error, DevkitError):
+        if before is not None:
             session.keep_in_step(before)
+        if before is not None and isinstance(error, DevkitError):
             error.hint = f"The container of before runs on. {error.hint or ''}".strip()
         raise
 

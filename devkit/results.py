@@ -32,23 +32,26 @@ class DryRun:
     container: str
     ports: dict[int, int | str]
     bind: str
+    builds: bool = True
 
     @classmethod
-    def of(cls, plan: Plan, spec: RunSpec) -> DryRun:
-        """Read it out of what was decided."""
+    def of(cls, plan: Plan, spec: RunSpec, *, version: str | None = None) -> DryRun:
+        """Read it out of what was decided; `version` is an image that is there."""
         return cls(
-            image=str(plan.spec.tag),
+            image=version or str(plan.spec.tag),
             base=plan.base.image,
             files=len(plan.spec.context),
             container=spec.name,
             ports={port.container_port: port.host_port or "auto" for port in spec.ports},
             bind=spec.ports[0].bind,
+            builds=version is None,
         )
 
     def __str__(self) -> str:
         published = ", ".join(f"{inside} -> {outside}" for inside, outside in self.ports.items())
+        built = f"Would build {self.image} from {self.base}, {self.files} files."
         return (
-            f"Would build {self.image} from {self.base}, {self.files} files.\n"
+            f"{built if self.builds else f'Would take {self.image} as it is.'}\n"
             f"Would start the container {self.container}, ports {published} on {self.bind}."
         )
 

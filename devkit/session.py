@@ -206,9 +206,12 @@ class Session:
             self.note(f"{refused.message} {_OF_VERSION}")
             return attach.unproved(target.mappings), None
 
-    def dry_run(self, build: BuildOptions, start: StartOptions) -> DryRun:
+    def dry_run(
+        self, build: BuildOptions, start: StartOptions, version: FromImage | None = None
+    ) -> DryRun:
         """Say what `run` and `debug` would do; no engine is asked."""
-        return DryRun.of(self.plan(build), run_spec(self.workspace, start))
+        spec = run_spec(self.workspace, start)
+        return DryRun.of(self.plan(build), spec, version=version.tag if version else None)
 
     def follow(self, *, show: Callable[[str], None], tail: int | None = None) -> None:
         """Follow the log, and say what the sync does, until somebody stops it.

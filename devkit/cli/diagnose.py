@@ -87,7 +87,8 @@ def tell(
     from devkit.diagnose import diagnosis, report
     from devkit.diagnose.case import Case, Exchange
 
-    case = Case(session.workspace, lambda: session.engine)
+    # What the command itself would have asked the index, it has asked.
+    case = Case(session.workspace, lambda: session.engine, asks_index=False)
     if answer is not None:
         case.exchanges = (Exchange(answer),)
     logging.getLogger("devkit.diagnose").setLevel(logging.CRITICAL)

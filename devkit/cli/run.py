@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from devkit.cli import Terminated
+from devkit.cli.diagnose import explained, tell
 from devkit.cli.group import command
 from devkit.cli.options import App, image_options, run_options, saved_files_told
 from devkit.errors import Interrupted
@@ -46,13 +47,14 @@ def run(app: App, /, *, image: str | None, no_debug: bool, **options: Any) -> No
 
     With IMAGE, a tag of `devkit history`, it is started as that one has it.
     """
-    with app.session("Starting") as session:
+    with app.session("Starting") as session, explained(app, session):
         build, start = _options(options, debug=not no_debug)
+        version = _version(session, image)
         if app.dry_run:
-            plan = session.dry_run(build, start)
+            plan = session.dry_run(build, start, version)
             app.out.result({"would": plan}, str(plan))
             return
-        running = session.run(build, start, version=_version(session, image))
+        running = session.run(build, start, version=version)
     app.out.result(running, saved_files_told(_running_text(running), running.engine))
 
 
@@ -96,10 +98,11 @@ def debug(
     the workspace's stay as they are on both sides until they are edited.
     """
     # The editor's task matches these lines; a line that is redrawn would hide them.
-    with app.session("Starting", live=not detach) as session:
+    with app.session("Starting", live=not detach) as session, explained(app, session):
         build, start = _options(options)
+        version = _version(session, image)
         if app.dry_run:
-            plan = session.dry_run(build, start)
+            plan = session.dry_run(build, start, version)
             app.out.result({"would": plan}, str(plan))
             return
         session.progress(f"{TASK_STARTING} {session.workspace.config.service}")
@@ -109,8 +112,10 @@ def debug(
             write=not no_launch,
             prove=not no_proof,
             sync=not no_sync,
-            version=_version(session, image),
+            version=version,
         )
+        if made.error:
+            tell(app, session, made.error)
     try:
         _show_debugging(app, made, detach=detach)
         if not detach:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from devkit.cli.diagnose import tell
 from devkit.cli.group import command
 from devkit.cli.inside import up
 from devkit.cli.options import App
@@ -104,8 +105,10 @@ def invoke(
         answer = service.invoke(
             _body(data, app.root), path=path, headers=header, method=method, timeout_s=timeout_s
         )
-    app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
-    ok = answer.status < 400
+        app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
+        ok = answer.status < 400
+        if not ok:
+            tell(app, session, answer=answer)
     app.out.result(answer, answer.told(service.mappings), ok=ok)
     ctx.exit(0 if ok else 6)
 

@@ -53,6 +53,7 @@ class Case:
         log_text: a log from elsewhere, which stands for the container's.
         exchanges: requests and their answers.
         code: a status code that somebody saw.
+        asks_index: whether the package index may be asked, which takes seconds.
     """
 
     workspace: Workspace
@@ -60,6 +61,7 @@ class Case:
     log_text: str | None = None
     exchanges: tuple[Exchange, ...] = ()
     code: int | None = None
+    asks_index: bool = True
     engine_error: DevkitError | None = field(default=None, init=False)
 
     @cached_property

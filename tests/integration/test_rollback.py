@@ -148,6 +148,14 @@ def test_run_starts_a_version_without_a_build(service: Synced) -> None:
     assert answer(service) == "four"
 
 
+def test_a_dry_run_says_which_image_would_be_taken(module: Synced) -> None:
+    for command in ("debug", "run"):
+        done = module.devkit(command, tag(module, 2), "--dry-run")
+        assert done.returncode == 0
+        assert f"Would take {tag(module, 2)} as it is." in done.stdout
+    assert tag(module, 2) in module.devkit("rollback", "2", "--dry-run").stdout
+
+
 def test_an_unknown_version_and_an_image_of_somebody_else_are_refused(
     module: Synced, base_image: str
 ) -> None:
