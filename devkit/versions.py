@@ -92,7 +92,7 @@ class Versions:
         container = adopted or self._of_service().container
         parent, new = self._parent_and_tag(container, tag, force=force)
         shown = next(iter(parent.tags), parent.id) if parent else container.image
-        return Planned(str(new), shown, make.left(self._engine, container))
+        return Planned(str(new), shown, make.left_out(self._engine, container))
 
     def commit(
         self,
@@ -121,18 +121,20 @@ class Versions:
             # What another commit has made until now counts: neither takes the other's tag.
             self.images = self._found()
             parent, new = self._parent_and_tag(container, tag, force=force)
+            left = make.left_out(self._engine, container)
+            if str(left):
+                self._note(str(left))
             in_step()
             made = make.commit(
                 self._engine,
                 container,
                 new,
                 parent=parent,
+                left=left,
                 message=message,
                 git=revision(self._workspace.root),
                 uri=self._answers_at(container),
             )
-        if str(made.left):
-            self._note(str(made.left))
         for name, path in made.leaks.items():
             self._note(f"{path} holds the value of {name}, and is in the image.")
         return made

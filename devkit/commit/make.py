@@ -49,7 +49,7 @@ class Committed:
     seconds: float
 
 
-def left(engine: Engine, container: Container) -> Left:
+def left_out(engine: Engine, container: Container) -> Left:
     """Say what a commit will not have."""
     image = engine.image(container.image_id)
     built = image.env if image else {}
@@ -68,6 +68,7 @@ def commit(
     tag: Tag,
     *,
     parent: Image | None,
+    left: Left,
     message: str,
     git: Git | None,
     uri: str | None,
@@ -79,6 +80,7 @@ def commit(
         container: whose files count.
         tag: the new image's, which another one may lose to it.
         parent: what it was committed as before; None for the image that it was started from.
+        left: what the image will not have; see `left_out`.
         message: a line for the history.
         git: the workspace's revision.
         uri: where the service answers, to see how long it does not; None where it does not run.
@@ -87,12 +89,12 @@ def commit(
         ImageMissing: the image that it was started from is gone.
     """
     began = time.monotonic()
-    packaged, not_in_image = _packaged(engine, container), left(engine, container)
+    packaged = _packaged(engine, container)
     with measured(uri) as stall:
         made = engine.commit(container.id)
     try:
         # The engine's list comes after: what was changed last is on it, and read from the image.
-        found = _layer(engine, container, made, not_in_image)
+        found = _layer(engine, container, made, left)
         said = _record(container, parent or packaged, packaged, found, message=message, git=git)
         carried = {**_labels(container, packaged), **said.labels()}
         image = engine.image_like(made.id, packaged.id, tag, labels=carried, comment=message)
@@ -105,7 +107,7 @@ def commit(
         id=image.id,
         parent=said.parent_tag or said.parent,
         changed=said.changed,
-        left=not_in_image,
+        left=left,
         leaks=found.leaks,
         stall_s=stall.longest_s,
         seconds=time.monotonic() - began,

@@ -136,7 +136,10 @@ def test_what_was_given_at_the_start_is_named_and_not_in_the_image(place: Place)
     mounts = (Mount(PurePosixPath("/data"), "volume"), Mount(PurePosixPath("/tmp"), "tmpfs"))
     box.container = replace(box.container, mounts=mounts)
     place.edit("/var/cache/x", "before s3cret-s3cret after")
-    place.commit()
+    before = list[str]()
+    place.commit(in_step=lambda: before.extend(place.said))
+    # Said while one may still stop it.
+    assert "/data (volume)" in "".join(before)
     assert place.engine.stored["svc:2"].env == {"BUILT": "in"}
     assert "\n".join(place.said).splitlines() == [
         "Not in the image: BUILT, which was given at the start.",
