@@ -215,9 +215,13 @@ def _here(session: Session) -> Here:
         ignore=workspace.config.sync.ignore,
     )
     rules = in_step.rules(order)
-    files = {top / path: local for path, local in in_step.source_files(order).items()}
+    # A model stands in a folder of its own there, and here in the source folder is a link to it.
+    placed = [workspace.root / model.path for model in workspace.config.models]
 
     def ignores(path: PurePosixPath) -> bool:
-        return in_step.is_left_alone(rules, str(path.relative_to(top)))
+        inner = path.relative_to(top)
+        is_model = any((workspace.source / inner).is_relative_to(local) for local in placed)
+        return is_model or in_step.is_left_alone(rules, str(inner))
 
-    return Here(files, top, ignores)
+    files = {top / path: local for path, local in in_step.source_files(order).items()}
+    return Here({path: local for path, local in files.items() if not ignores(path)}, top, ignores)
