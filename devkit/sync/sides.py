@@ -108,7 +108,9 @@ class Sides:
         """Something happened at a path of the workspace."""
         now = time.monotonic()
         for inside in self.workspace.paths(path):
-            self.was_rules(inside)
+            # Half written rules would let through what they are to ignore.
+            if is_finished:
+                self.was_rules(inside)
             # What it is now is not known here; for what was ignored as a file, the scan asks.
             if not self.workspace.ignores(inside, is_folder=False):
                 self.local.hint(inside, now, finished=is_finished)

@@ -126,7 +126,9 @@ def test_a_broken_service_is_explained_with_its_line(
         state = {"coef_": [1.0], "_sklearn_version": expect["pickle"]}
         (folder / "models/m.pkl").write_bytes(pickle.dumps(state))
     found = look(Made(folder, base_image), expect)["findings"]
-    seen = [(f["id"], f["file"], f["line"]) for f in found]
+    # What is looked at without an engine says so, too.
+    no_engine = "engine-unreachable" if expect["how"] == "static" else ""
+    seen = [(f["id"], f["file"], f["line"]) for f in found if f["id"] != no_engine]
     # The first is the one that is shown.
     assert seen[:1] == [(expect["id"], expect["file"], expect["line"])], json.dumps(found, indent=1)
 
