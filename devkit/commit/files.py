@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,6 +20,8 @@ BLOCK = 1 << 20
 # From so many files in a folder on, the folder is read as a whole.
 _MANY = 10
 _ROOT = PurePosixPath("/")
+# A byte of a name that is no text, and what an engine lists instead.
+_NO_TEXT, _LOST = re.compile(r"[\udc80-\udcff]"), "\ufffd"
 # What is no file of the image.
 _SYSTEM = (("proc",), ("sys",), ("dev",))
 
@@ -54,6 +57,11 @@ def tidied(engine: Engine, images: Collection[str]) -> None:
     for left in engine.containers({LABEL_READING: ""}):
         if left.image_id in images and is_for_reading(left):
             engine.remove(left.id)
+
+
+def listed(path: PurePosixPath) -> PurePosixPath:
+    """Return a path as an engine lists it, in JSON: bytes that are no UTF-8 are lost."""
+    return PurePosixPath(_NO_TEXT.sub(_LOST, str(path)))
 
 
 def read(
@@ -93,7 +101,10 @@ def members(
     *,
     whole: Collection[PurePosixPath] = (),
 ) -> Iterator[Member]:
-    """Yield the files and links among `paths`, and those below `whole` folders among them."""
+    """Yield the files and links among `paths`, and those below `whole` folders among them.
+
+    `paths` are as an engine lists them; what is yielded has its own name.
+    """
     left = set(paths)
     for folder in _crowded(left):
         yield from _below(engine, container, folder, left)
@@ -113,10 +124,17 @@ def _every(engine: Engine, container: str, top: PurePosixPath) -> Iterator[Membe
         return
 
 
-def _crowded(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    counts = Counter(path.parent for path in paths)
-    crowded = {folder for folder, count in counts.items() if count >= _MANY} - {_ROOT}
+def _crowded(paths: Collection[PurePosixPath]) -> list[PurePosixPath]:
+    counts = Counter(path.parent for path in paths if _LOST not in str(path))
+    crowded = {folder for folder, count in counts.items() if count >= _MANY}
+    # Of a name that was lost only the folder can be asked for.
+    crowded |= {_known_folder(path) for path in paths if _LOST in str(path)}
+    crowded.discard(_ROOT)
     return sorted(folder for folder in crowded if not crowded.intersection(folder.parents))
+
+
+def _known_folder(path: PurePosixPath) -> PurePosixPath:
+    return next(parent for parent in path.parents if _LOST not in str(parent))
 
 
 def _below(
@@ -130,8 +148,8 @@ def _below(
                 path = folder.parent / member.name
                 # Of several names of one file, only the first has the content: see _at.
                 if member.islnk() or member.isdir():
-                    stays.add(path)
-                elif path in wanted and _is_file(member):
+                    stays.add(listed(path))
+                elif listed(path) in wanted and _is_file(member):
                     yield path, member, archive.extractfile(member) if member.isreg() else None
     except FileNotFoundError:
         pass

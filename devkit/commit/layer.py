@@ -47,10 +47,11 @@ def read(
     folders = {parent for path in kinds for parent in path.parents}
     for path, member, content in files.members(engine, container, set(there) - folders):
         digest, leaked = _digest(content, wanted)
-        leaks.update(dict.fromkeys(leaked, str(path)))
+        name = files.listed(path)
+        leaks.update(dict.fromkeys(leaked, str(name)))
         if content is None:
             digest = hashlib.sha256(member.linkname.encode(errors="surrogateescape")).hexdigest()
-        found.append(Changed(str(path), kinds[path], member.size, digest))
+        found.append(Changed(str(name), kinds[name], member.size, digest))
     return Layer(tuple(sorted(found, key=lambda item: item.path)), leaks)
 
 

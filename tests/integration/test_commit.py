@@ -137,6 +137,15 @@ def test_the_object_that_commit_prints_is_a_contract(service: Synced) -> None:
     assert done["stall_s"] > 0
 
 
+def test_names_that_are_no_text_are_listed_too(service: Synced) -> None:
+    service.inside(r"mkdir -p $(printf 'd\377') && echo x > $(printf 'd\377/f\344\270')")
+    made = service.json("commit")
+    changed = {item["path"]: item["bytes"] for item in made["changed"]}
+    assert changed[f"{service.root}/d\ufffd/f\ufffd\ufffd"] == 2
+    found = service.json("diff", made["parent"], made["image"])["files"]
+    assert [item["kind"] for item in found if "/d" in item["path"]] == ["added"]
+
+
 def test_a_large_file_on_its_way_is_in_whole(service: Synced) -> None:
     content = os.urandom(40 << 20)
     service.write("large.bin", content)
