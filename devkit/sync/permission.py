@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from devkit.errors import SyncHalted
 from devkit.sync import halt
@@ -29,6 +29,8 @@ class Permission:
         self.is_paused = False
         self._is_allowed = False
         self._is_of_plan = False
+        # What was deleted just before it halted.
+        self._before: Counter[SideName] = Counter()
         self._deleted: deque[tuple[float, Counter[SideName]]] = deque()
 
     def is_given(self) -> bool:
@@ -53,6 +55,8 @@ class Permission:
 
     def halt_plan(self, why: str) -> None:
         """Halt because of what a plan would do; `reconsider` may lift that."""
+        if not self._is_of_plan:
+            self._before = self._deleted_since(time.monotonic() - _TOGETHER_S)
         self._is_of_plan = True
         self.halt(why)
 
@@ -61,12 +65,13 @@ class Permission:
         return bool(self.halted) and self._is_of_plan and not self.is_paused
 
     def reconsider(self, plan: Plan, sides: Sides) -> bool:
-        """Go on if nothing would be lost any more, as when files that were deleted are back."""
-        here, there = sides.local.told, sides.there.entries
-        lost = [*halt.lost(plan, "local", here), *halt.lost(plan, "remote", there)]
-        if lost or self._danger(plan, sides):
+        """Go on if a plan is one that would not halt it, as when deleted files are back.
+
+        That time has passed since it halted does not count.
+        """
+        if self._danger(plan, sides, self._before):
             return False
-        self.resume(allow=False)
+        self._lift()
         self._show(News("resumed", "What it halted for has passed: sync goes on."))
         return True
 
@@ -77,19 +82,30 @@ class Permission:
     def resume(self, *, allow: bool) -> None:
         """Go on; with `allow`, what it halted for may be done."""
         self._is_allowed = allow and bool(self.halted)
-        self.halted, self.is_paused, self._is_of_plan = "", False, False
+        self._lift()
         self._deleted.clear()
+
+    def _lift(self) -> None:
+        self.halted, self.is_paused, self._is_of_plan = "", False, False
 
     def why_not(self, plan: Plan, sides: Sides) -> str:
         """Why a plan may not be carried out; "" where it may."""
-        why = "" if self._is_allowed else self._danger(plan, sides)
+        before = self._deleted_since(time.monotonic() - _TOGETHER_S)
+        why = "" if self._is_allowed else self._danger(plan, sides, before)
         if not why:
             self._is_allowed = False
+            self._count_deletions(plan, sides)
         return why
 
-    def _danger(self, plan: Plan, sides: Sides) -> str:
+    def _count_deletions(self, plan: Plan, sides: Sides) -> None:
+        gone = Counter[SideName]()
+        gone["local"] = len(halt.lost(plan, "local", sides.local.told))
+        gone["remote"] = len(halt.lost(plan, "remote", sides.there.entries))
+        if gone.total():
+            self._deleted.append((time.monotonic(), gone))
+
+    def _danger(self, plan: Plan, sides: Sides, before: Mapping[SideName, int]) -> str:
         """Why it should halt; deletions that came in several goes count together."""
-        now = time.monotonic()
         here, there = sides.local.told, sides.there.entries
         why = halt.reason(
             plan,
@@ -97,15 +113,9 @@ class Permission:
             here,
             there,
             under=sides.workspace.under,
-            before=self._deleted_since(now - _TOGETHER_S),
+            before=before,
         )
-        why = why or (halt.collision(plan, here) if sides.folds_case else "")
-        gone = Counter[SideName]()
-        gone["local"] = len(halt.lost(plan, "local", here))
-        gone["remote"] = len(halt.lost(plan, "remote", there))
-        if not why and gone.total():
-            self._deleted.append((now, gone))
-        return why
+        return why or (halt.collision(plan, here) if sides.folds_case else "")
 
     def _deleted_since(self, since: float) -> Counter[SideName]:
         while self._deleted and self._deleted[0][0] < since:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devkit.errors import EngineError, SyncHalted
+from devkit.sync import permission
 from devkit.sync.news import News
 from tests.sync.pair import Pair, tree
 
@@ -180,6 +181,39 @@ def test_a_flush_looks_before_it_says_that_a_halt_stands(make: Make) -> None:
     put(pair.local, **files)
     pair.loop.flush(30)
     assert len(tree(pair.remote)) == 40
+
+
+def test_a_halt_passes_too_when_so_few_are_gone_that_nobody_would_be_asked(make: Make) -> None:
+    pair = make(events=False)
+    files = {f"{number}": f"{number}" for number in range(100)}
+    put(pair.local, **files)
+    pair.flush()
+    for name in files:
+        if name != "0":
+            (pair.local / name).unlink()
+    with pytest.raises(SyncHalted, match="99 of 100 files would be deleted"):
+        pair.loop.flush(30)
+    put(pair.local, **{name: "back" for name in files if int(name) >= 10})
+    pair.loop.flush(30)
+    assert len(tree(pair.remote)) == 91
+
+
+def test_a_halt_does_not_pass_by_waiting(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(pair.local, **{f"{number}": f"{number}" for number in range(100)})
+    pair.flush()
+    for number in range(25):
+        (pair.local / f"{number}").unlink()
+    pair.flush()
+    for number in range(25, 45):
+        (pair.local / f"{number}").unlink()
+    with pytest.raises(SyncHalted, match="45 of 100 files would be deleted"):
+        pair.loop.flush(30)
+    # As if all that had been long ago.
+    monkeypatch.setattr(permission, "_TOGETHER_S", 0)
+    put(pair.local, other="1")
+    with pytest.raises(SyncHalted, match="45 of 100 files would be deleted"):
+        pair.loop.flush(30)
+    assert len(tree(pair.remote)) == 75
 
 
 def test_a_folder_against_a_file_keeps_both(pair: Pair) -> None:
