@@ -239,6 +239,9 @@ def _environment(config: Config, workspace_root: Path, options: RunOptions) -> d
         contract.ENV_RELOAD: runtime.reload,
         contract.ENV_STATUS: runtime.status,
         contract.ENV_WORKERS: str(runtime.workers),
+        contract.ENV_MAX_CONCURRENT_REQUESTS: str(runtime.max_concurrent_requests),
+        contract.ENV_RECORD: str(runtime.record),
+        contract.ENV_MAX_QUEUE_WAIT: str(runtime.max_queue_wait_ms),
         contract.ENV_SHOW_ERRORS: _flag(options.show_errors),
         contract.ENV_DEBUG_CLIENTS: "host" if ports.is_loopback(options.bind) else "any",
     }

@@ -86,6 +86,11 @@ class RuntimeSection(_Section):
     reload: Literal["process", "hot", "off"] = "process"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     scoring_timeout_ms: Annotated[int, Field(ge=1)] = 60_000
+    # How many requests are kept to be looked at and sent again, and as many failing ones.
+    record: Annotated[int, Field(ge=0, le=200)] | Literal["off"] = 20
+    # Per worker, as a cloud counts them per replica; beyond them a request queues.
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 1
+    max_queue_wait_ms: Annotated[int, Field(ge=0, le=10_000_000_000)] = 500
 
 
 class SyncSection(_Section):

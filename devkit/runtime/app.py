@@ -16,7 +16,7 @@ import sys
 from types import CodeType
 from typing import Any, Callable, Dict, List
 
-from . import bare_app, failure, wire
+from . import bare_app, failure, frame_locals, wire
 from .settings import Settings
 
 # A header line holds 64 KiB; base64 takes a third more than the text.
@@ -45,6 +45,7 @@ class Scoring:
         self._inner = inner
         self.run = inner.run
         self._roots = settings.watch_roots
+        self._keeps_locals = settings.records > 0
 
     def __call__(self, environ: Dict[str, Any], start_response: Any) -> Any:
         """Answer one request; a failure of the user's code goes along in failure.HEADER."""
@@ -64,12 +65,15 @@ class Scoring:
     def encoded(self, error: BaseException) -> str:
         """`error` as the value of failure.HEADER."""
         described = failure.described(error, self._roots)
+        if self._keeps_locals:
+            described["locals"] = frame_locals.of(error, self._roots)
         while True:
             text = json.dumps(described, ensure_ascii=False).encode("utf-8", "replace")
             if len(text) < MAX_ENCODED or not described["traceback"]:
                 return base64.b64encode(text[:MAX_ENCODED]).decode("ascii")
             described["traceback"] = failure.cut(described["traceback"])
             described["message"] = failure.cut(described["message"])
+            described["locals"] = described.get("locals", [])[:10]
 
 
 def hot_reload(run: Callable[..., Any], files: List[str]) -> bool:

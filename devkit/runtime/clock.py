@@ -6,7 +6,8 @@ import asyncio
 import signal
 import time
 
-from . import outcome
+from . import background, outcome
+from .dumps import Dumps
 from .fleet import Fleet
 from .pool import Lease, Pool
 from .processes import send_signal
@@ -16,15 +17,18 @@ from .worker import TIMEOUT_SIGNAL
 TICK_S = 0.05
 # For run() to let the Timeout through; then the worker is killed.
 GRACE_S = 1.0
+# Shares of the time limit at which it is looked where the user's code is.
+LOOKS = (0.5, 0.9)
 
 
 class Clock:
     """Counts each request's seconds, not those under a breakpoint; ends what takes too long."""
 
-    def __init__(self, limit_s: float, pool: Pool, fleet: Fleet) -> None:
+    def __init__(self, limit_s: float, pool: Pool, fleet: Fleet, dumps: Dumps) -> None:
         self._limit_s = limit_s
         self._pool = pool
         self._fleet = fleet
+        self._dumps = dumps
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -42,7 +46,10 @@ class Clock:
     def _check(self, lease: Lease, now: float) -> None:
         if lease.is_gone:
             return
-        if lease.active_s > self._limit_s and lease.ended_as is None:
+        if self._is_look_due(lease):
+            lease.looks += 1
+            background.start(self._dumps.look(lease))
+        elif lease.active_s > self._limit_s and lease.ended_as is None:
             lease.ended_as = outcome.TIMED_OUT
             lease.signalled_at = now
             send_signal(lease.pid, TIMEOUT_SIGNAL)
@@ -51,3 +58,9 @@ class Clock:
             say("worker {} did not stop at its time limit: killed".format(lease.pid))
             send_signal(lease.pid, signal.SIGKILL)
             lease.cut()
+
+    def _is_look_due(self, lease: Lease) -> bool:
+        """Before the limit's own signal, also where one tick takes both: it follows in the next."""
+        if lease.looks >= len(LOOKS) or lease.ended_as is not None:
+            return False
+        return lease.active_s > self._limit_s * LOOKS[lease.looks]

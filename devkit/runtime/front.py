@@ -18,9 +18,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import outcome, request_body
+from . import outcome, request_body, stacks
 from .failure import HEADER, Failure
 from .pool import Lease, NotWanted, Pool, Unavailable
+from .record import NOTHING, Record
 from .settings import Settings
 
 BLOCK = 64 * 1024
@@ -60,9 +61,10 @@ class _HttpServer(ThreadingHTTPServer):
         pass  # a client that went away; the request's own failures are answered
 
 
-def start(settings: Settings, pool: Pool) -> ThreadingHTTPServer:
+def start(settings: Settings, pool: Pool, record: Optional[Record] = None) -> ThreadingHTTPServer:
     """Serve in threads of their own until `shutdown()`; OSError when the address is taken."""
-    handler = type("Handler", (_Handler,), {"settings": settings, "pool": pool})
+    parts = {"settings": settings, "pool": pool, "record": record or Record(0)}
+    handler = type("Handler", (_Handler,), parts)
     server = _HttpServer(settings.score_address, handler)
     threading.Thread(target=server.serve_forever, args=(0.5,), name="front", daemon=True).start()
     return server
@@ -71,6 +73,9 @@ def start(settings: Settings, pool: Pool) -> ThreadingHTTPServer:
 class _Handler(BaseHTTPRequestHandler):
     settings: Settings = None  # type: ignore[assignment]
     pool: Pool = None  # type: ignore[assignment]
+    record: Record = None  # type: ignore[assignment]
+    # The request in hand, as it is recorded.
+    _seen = NOTHING
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 600
@@ -85,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass  # the scoring app logs requests
 
     def _answer(self) -> None:
+        self._seen = NOTHING
         try:
             if self.command in ("GET", "HEAD") and self.path.split("?", 1)[0] == "/":
                 self._health()
@@ -104,10 +110,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _score(self) -> None:
         """Answer by a worker; a request that a reload cut short is run again by the new code."""
         body = request_body.read(self.headers, self.rfile)
+        self._seen = self.record.begin(self.command, self.path, self.headers.items(), body)
         for _ in range(MOST_RUNS):
             try:
                 lease = self.pool.acquire(self._has_client)
             except NotWanted:
+                self._seen.failed("The client left while its request waited.", None)
+                self._seen.answered(None, b"")
                 self.close_connection = True
                 return
             except Unavailable as none:
@@ -140,18 +149,20 @@ class _Handler(BaseHTTPRequestHandler):
             response, answer, connection = self._exchange(lease, body)
         except WorkerGone as gone:
             lease.is_gone = True
+            self._seen.held_up(lease.stack)
             if lease.ended_as == outcome.REPLACED:
                 return False
             self.pool.lost(lease.pid)
             if lease.ended_as == outcome.TIMED_OUT:
-                self._fail_timed_out()
+                self._fail_timed_out(lease, None)
             else:
                 self._fail(outcome.DIED, gone.message, None)
             return True
         try:
             failure = _failure(response.getheader(HEADER))
+            self._seen.held_up(lease.stack)
             if lease.ended_as == outcome.TIMED_OUT:
-                self._fail_timed_out()
+                self._fail_timed_out(lease, failure)
             elif failure is not None:
                 # It ends itself after this answer, as under gunicorn.
                 lease.is_gone = lease.is_gone or failure["type"] == "SystemExit"
@@ -208,11 +219,13 @@ class _Handler(BaseHTTPRequestHandler):
                 data = response.read1(BLOCK)
             except (OSError, http.client.HTTPException):
                 lease.is_gone = True
+                self._seen.broke_off(BrokenOff.message)
                 self.pool.lost(lease.pid)
                 self.close_connection = True
                 if not chunked:
                     self._reset()
                 return
+            self._seen.went_on(data)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
 
     def _reset(self) -> None:
@@ -222,7 +235,10 @@ class _Handler(BaseHTTPRequestHandler):
         os.close(self.connection.detach())
 
     def _fail(self, what: str, message: str, failure: Optional[Failure]) -> None:
-        shown = failure if self.settings.show_errors else None
+        self._seen.failed(message, failure)
+        # Values are for who asks on the debug port, not for the client.
+        shown = {key: failure[key] for key in failure if key != "locals"} if failure else None
+        shown = shown if self.settings.show_errors else None
         if failure is not None and not self.settings.show_errors and what == outcome.RAISED:
             message = (
                 "An unexpected error occurred in scoring script. Check the logs for more info."
@@ -230,9 +246,10 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, body = outcome.answer(self.settings.profile, what, message, shown)
         self._send(status, headers, _json(body))
 
-    def _fail_timed_out(self) -> None:
+    def _fail_timed_out(self, lease: Lease, failure: Optional[Failure]) -> None:
         milliseconds = int(self.settings.scoring_timeout_s * 1000)
-        self._fail(outcome.TIMED_OUT, "Scoring timeout after {} ms".format(milliseconds), None)
+        message = "Scoring timeout after {} ms".format(milliseconds)
+        self._fail(outcome.TIMED_OUT, message, stacks.as_failure(lease.stack, failure))
 
     def _send(self, status: int, headers: Any, body: bytes) -> None:
         pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
@@ -247,6 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, headers: List[Tuple[str, str]], body: bytes = b"") -> None:
         """Write status and headers, and the body in the same packet."""
+        self._seen.answered(status, body)
         reason = http.client.responses.get(status, "")
         lines = ["HTTP/1.1 {} {}".format(status, reason)]
         lines += ["{}: {}".format(name, value) for name, value in headers]

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import outcome
 from .failure import Failure
@@ -46,6 +46,10 @@ class Lease:
         self.is_gone = False
         self.connection: Optional[socket.socket] = None
         self.signalled_at: Optional[float] = None
+        # What was seen of its worker on the way to the time limit; dumps.py.
+        self.looks = 0
+        self.first_look: Optional[Tuple[List[Any], float]] = None
+        self.stack: Optional[Dict[str, Any]] = None
 
     def cut(self) -> None:
         """Wake who waits for the answer: a child of the worker may hold its end open."""
@@ -57,9 +61,26 @@ class Lease:
 class Pool:
     """The free workers, the phase of the service, and the leases given out."""
 
-    def __init__(self, queue_timeout_s: float) -> None:
+    def __init__(
+        self,
+        queue_timeout_s: float,
+        queue_wait_s: Optional[float] = None,
+        *,
+        seats_per_worker: int = 1,
+    ) -> None:
+        """Make it.
+
+        Args:
+            queue_timeout_s: how long a request waits at all.
+            queue_wait_s: how long one waits for a seat while the service is ready, as before a
+                cloud's replicas; None: as long as it waits at all.
+            seats_per_worker: how many requests are at a worker; one runs, the others wait there.
+        """
         self._changed = threading.Condition()
         self._queue_timeout_s = queue_timeout_s
+        self._queue_wait_s = queue_timeout_s if queue_wait_s is None else queue_wait_s
+        self._seats_per_worker = seats_per_worker
+        self._seated = 0
         self._free: List[Lease] = []
         self._leases: Dict[int, Lease] = {}
         self._paused = False
@@ -94,18 +115,37 @@ class Pool:
             return lease
 
     def _wait(self, is_wanted: Callable[[], bool]) -> None:
-        waited, before = 0.0, time.monotonic()
-        while self.phase == "stopping" or not self._may_take():
-            if not self._is_held or self.phase == "stopping":
-                self._refuse_if_failed()
-            if waited >= self._queue_timeout_s:
-                raise Unavailable(*self._too_long())
-            self._changed.wait(min(0.5, self._queue_timeout_s))
-            now = time.monotonic()
-            waited += 0.0 if self._paused else now - before
-            before = now
-            if not is_wanted():
-                raise NotWanted
+        waited, queued, before, is_seated = 0.0, 0.0, time.monotonic(), False
+        try:
+            while self.phase == "stopping" or not self._may_take():
+                if not self._is_held or self.phase == "stopping":
+                    self._refuse_if_failed()
+                is_seated = is_seated or self._sits_down()
+                # A reload is ours, not a queue: it turns nobody away.
+                is_queued = self.phase == "ready" and not self._is_held and not is_seated
+                left_s = self._queue_timeout_s - waited
+                if is_queued:
+                    left_s = min(left_s, self._queue_wait_s - queued)
+                if left_s <= 0:
+                    raise Unavailable(*self._too_long())
+                self._changed.wait(min(0.5, left_s))
+                now = time.monotonic()
+                passed = 0.0 if self._paused else now - before
+                waited += passed
+                queued += passed if is_queued else 0.0
+                before = now
+                if not is_wanted():
+                    raise NotWanted
+        finally:
+            self._seated -= is_seated
+
+    def _sits_down(self) -> bool:
+        """Take a seat at a worker if there is one; whoever has it is not in the queue any more."""
+        at_workers = len(self._leases) + self._seated
+        workers = len(self._free) + len(self._leases)
+        has_seat = at_workers < workers * self._seats_per_worker
+        self._seated += has_seat
+        return has_seat
 
     def _may_take(self) -> bool:
         """Whether a worker is free and runs the code that is on disk.

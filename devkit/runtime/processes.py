@@ -13,6 +13,7 @@ import time
 from typing import Callable, List, Optional
 
 from . import wire
+from .dumps import Dump
 from .wire import Lines, LineSocket, Message
 
 # For the zygote to report how a worker ended.
@@ -105,7 +106,18 @@ class Worker:
         self.port = 0
         self.is_ended_by_us = False
         self.has_ended = False
+        self.dump = Dump()
         self.channel = Channel(lambda message: on_message(self, message), lambda: on_end(self))
+
+    def hand_over(self) -> None:
+        """Give it what it finds on its channel when it starts."""
+        self.channel.send({"do": "stacks", "fd": True}, self.dump.writing)
+        self.dump.handed_over()
+
+    def close(self) -> None:
+        """Listen to it no longer."""
+        self.channel.close()
+        self.dump.close()
 
     def kill(self) -> None:
         """End it now, whatever it does."""

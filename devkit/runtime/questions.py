@@ -33,6 +33,9 @@ class Questions:
             "devkit/wait": self._wait,
             "devkit/verify": self._verify,
             "devkit/reload": self._reload,
+            "devkit/requests": self._requests,
+            "devkit/request": self._request,
+            "devkit/stack": self._stack,
         }
 
     async def tell(self) -> None:
@@ -61,6 +64,20 @@ class Questions:
     async def _reload(self, _arguments: Message) -> Message:
         await self._supervisor.reload()
         return await self._wait({"generation": self._supervisor.generation})
+
+    async def _requests(self, _arguments: Message) -> Message:
+        """The recorded requests, oldest first, without their bodies."""
+        record = self._supervisor.record
+        return {"is_on": record.is_on, "requests": [item.summary() for item in record.list()]}
+
+    async def _request(self, arguments: Message) -> Message:
+        """All of one recorded request; None when it is not there, or not any more."""
+        wanted = arguments.get("id")
+        found = [item for item in self._supervisor.record.list() if item.number == wanted]
+        return {"request": found[0].whole() if found else None}
+
+    async def _stack(self, _arguments: Message) -> Message:
+        return {"workers": await self._supervisor.stacks()}
 
     async def _verify(self, arguments: Message) -> Message:
         files = arguments.get("files")

@@ -28,11 +28,19 @@ class Settings:
     reload: str
     profile: str
     workers: int
+    max_concurrent_requests: int
+    max_queue_wait_s: float
     show_errors: bool
     scoring_timeout_s: float
     score_address: Address
     debug_address: Address
     any_client: bool
+    record: int
+
+    @property
+    def records(self) -> int:
+        """How many requests are kept, and as many failing ones; 0 where nobody debugs."""
+        return self.record if self.debug else 0
 
     @property
     def entry_path(self) -> str:
@@ -66,12 +74,20 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         reload=_choice(env, "DEVKIT_RELOAD", RELOADS),
         profile=_choice(env, "DEVKIT_STATUS", PROFILES),
         workers=_number(env, "DEVKIT_WORKERS", 1, 1, 64),
+        max_concurrent_requests=_number(env, "DEVKIT_MAX_CONCURRENT_REQUESTS", 1, 1, 10**4),
+        max_queue_wait_s=_number(env, "DEVKIT_MAX_QUEUE_WAIT_MS", 500, 0, 10**10) / 1000.0,
         show_errors=_flag(env, "DEVKIT_SHOW_ERRORS", False),
         scoring_timeout_s=_number(env, "SCORING_TIMEOUT_MS", 60000, 1, 10**10) / 1000.0,
         score_address=_address(env, "DEVKIT_SCORE_ADDRESS", ("0.0.0.0", 5001)),
         debug_address=_address(env, "DEVKIT_DEBUG_ADDRESS", ("0.0.0.0", 5678)),
         any_client=_choice(env, "DEVKIT_DEBUG_CLIENTS", ("host", "any")) == "any",
+        record=_records(env, "DEVKIT_RECORD"),
     )
+
+
+def _records(env: Mapping[str, str], name: str) -> int:
+    is_off = env.get(name, "").strip().lower() in ("off", "no", "false")
+    return 0 if is_off else _number(env, name, 20, 0, 200)
 
 
 def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:

@@ -19,11 +19,13 @@ from typing import Any, Callable, List, Optional
 from . import background, failure, front
 from . import settings as settings_module
 from .clock import Clock
+from .dumps import Dumps
 from .fleet import Fleet
 from .lost_answers import LostAnswers
 from .multiplexer import Multiplexer
 from .pool import SETTLED, Pool
 from .questions import Questions
+from .record import Record
 from .reload import Reload
 from .settings import BadSetting, Settings
 from .tracing import Tracing
@@ -51,14 +53,19 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = Pool(settings.scoring_timeout_s)
+        # The server alone ("raw") has no front that would turn requests away.
+        queue_wait_s = None if settings.profile == "raw" else settings.max_queue_wait_s
+        seats = settings.max_concurrent_requests
+        self._pool = Pool(settings.scoring_timeout_s, queue_wait_s, seats_per_worker=seats)
         self._fleet = Fleet()
+        self.record = Record(settings.records)
         self._watch = Watch(settings.watch_roots, self._on_change, self._on_unsure)
         self._questions = Questions(settings, self)
         self._debug = Multiplexer(settings, self._fleet, self._questions.by_name())
         self._workers = Workers(
             settings, self._pool, self._fleet, self._debug, self._watch, self._enter
         )
+        self._dumps = Dumps(self._workers, settings.watch_roots)
         self._reload = Reload(settings, self._pool, self._fleet, self._workers)
         Tracing(self._debug, self._fleet, self._workers, self._reload)
         lost = LostAnswers(self._pool, self._workers)
@@ -74,7 +81,7 @@ class Supervisor:
             say("the application root {} is not there".format(self._settings.root))
             return 2
         try:
-            server = front.start(self._settings, self._pool)
+            server = front.start(self._settings, self._pool, self.record)
             await self._fleet.start()
             await self._debug.start()
         except OSError as error:
@@ -84,7 +91,7 @@ class Supervisor:
         self._workers.start()
         address = "{}:{}".format(*self._settings.score_address)
         say("scoring on {}, debugger {}".format(address, self._debugger_text()))
-        clock = Clock(self._settings.scoring_timeout_s, self._pool, self._fleet)
+        clock = Clock(self._settings.scoring_timeout_s, self._pool, self._fleet, self._dumps)
         ticking = asyncio.ensure_future(clock.run())
         await self._stop.wait()
         ticking.cancel()
@@ -144,6 +151,22 @@ class Supervisor:
     async def reload(self) -> None:
         """Load the code again, changed or not."""
         await self._reload.again()
+
+    async def stacks(self) -> List[Message]:
+        """What the threads of each serving worker do, and for how long its request has run."""
+        running = {lease.pid: lease.active_s for lease in self._pool.leases()}
+        workers = self._workers.active
+        found = await asyncio.gather(*(self._dumps.threads(worker) for worker in workers))
+        return [
+            {
+                "pid": worker.pid,
+                "state": worker.state,
+                "running_s": running.get(worker.pid),
+                # None: it does not say.
+                "threads": threads,
+            }
+            for worker, threads in zip(workers, found)
+        ]
 
     def status(self) -> Message:
         """How the service is; the body of devkit/status."""

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Callable, List, NoReturn, Optional
+from typing import Callable, Dict, List, NoReturn, Optional
 
 from . import app, failure, opened, shim, wire, wsgi
 from .debugger import Debugger
@@ -90,23 +90,32 @@ class _Worker:
     def _commands(self) -> None:
         while True:
             try:
-                command, _ = self._channel.receive()
+                command, fd = self._channel.receive()
             except (OSError, ValueError):
                 command = None
             if command is None:
                 os._exit(0)
             action = command["do"]
-            if action == "load":
+            if action == "stacks" and fd is not None:
+                os.set_inheritable(fd, False)
+                faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True)
+            elif action == "threads":
+                self._tell({"is": "threads", "names": _thread_names()})
+            elif action == "load":
                 self._load.set()
-            elif action == "debug":
-                # debugpy comes back only when the editor has said all that it wants.
-                _background(self._connect, command["port"], command["token"])
-            elif action == "attached":
-                self._debugger.attached.set()
-            elif action == "detached":
-                self._debugger.attached.clear()
+            elif action in ("debug", "attached", "detached"):
+                self._on_debugger(action, command)
             elif action == "hot":
                 self._tell({"is": "hot", "done": self._patch(command["files"])})
+
+    def _on_debugger(self, action: str, command: wire.Message) -> None:
+        if action == "debug":
+            # debugpy comes back only when the editor has said all that it wants.
+            _background(self._connect, command["port"], command["token"])
+        elif action == "attached":
+            self._debugger.attached.set()
+        else:
+            self._debugger.attached.clear()
 
     def _connect(self, port: int, token: str) -> None:
         error = self._debugger.connect(port, token)
@@ -182,6 +191,11 @@ class _Worker:
     def _on_timeout(self, _signal: int, _frame: Optional[FrameType]) -> None:
         if self._busy:
             raise Timeout
+
+
+def _thread_names() -> Dict[str, str]:
+    names = {str(item.ident): item.name for item in threading.enumerate()}
+    return {**names, str(threading.main_thread().ident): "main"}
 
 
 def _background(function: Callable[..., None], *args: object) -> None:

@@ -143,6 +143,7 @@ class Workers:
         worker = Worker(self._slots, self._on_message, self._on_silent)
         self._workers[worker.slot] = worker
         self._forks.fork(worker)
+        worker.hand_over()
 
     def _on_forked(self, slot: int, pid: int) -> None:
         worker = self._workers.get(slot)
@@ -171,6 +172,7 @@ class Workers:
                 "undebuggable": lambda _, message: self._fleet.cannot_debug(str(message["error"])),
                 "waiting": lambda *_: say("the entry script waits for a debugger to attach"),
                 "hot": lambda worker, message: self.on_patched(worker, message["done"]),
+                "threads": lambda worker, message: worker.dump.name(message["names"]),
                 "broke off": lambda worker, _: self.on_broken_off(worker),
             }
             handler = handlers.get(message["is"])
@@ -225,7 +227,7 @@ class Workers:
         self._workers.pop(worker.slot, None)
         self.on_forgotten(worker)
         self._fleet.forget(worker.pid)
-        worker.channel.close()
+        worker.close()
 
     def _on_zygote_lost(self) -> None:
         for worker in self.all:

@@ -107,6 +107,8 @@ class _ServerHandler(ServerHandler):
 
     # wsgiref would print the traceback and answer by itself.
     def handle_error(self) -> None:
+        # close() takes it apart for a log line; None would raise over what is to be told.
+        self.status = self.status or "500"
         raise sys.exc_info()[1]  # type: ignore[misc]
 
     def send_headers(self) -> None:

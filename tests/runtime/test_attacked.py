@@ -237,6 +237,9 @@ def run(raw_data):
 """
 
 
+LONG_QUEUE = {"DEVKIT_MAX_QUEUE_WAIT_MS": "60000"}
+
+
 def leaving(service: Service, number: int) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", service.score_port), timeout=30)
     body = b'{"number": %d}' % number
@@ -246,7 +249,7 @@ def leaving(service: Service, number: int) -> socket.socket:
 
 
 def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
-    service = start(files={"score.py": NOTED})
+    service = start(files={"score.py": NOTED}, env=LONG_QUEUE)
     first = service.later(body=b'{"number": 1}')
     until(lambda: "began 1" in service.log())
     leave = [leaving(service, number) for number in range(2, 8)]
@@ -265,7 +268,7 @@ def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
 
 
 def test_a_queued_request_whose_client_leaves_as_its_turn_comes_is_not_run(start: Start) -> None:
-    service = start(files={"score.py": NOTED})
+    service = start(files={"score.py": NOTED}, env=LONG_QUEUE)
     first = service.later(body=b'{"number": 1}')
     until(lambda: "began 1" in service.log())
     leave = [leaving(service, number) for number in range(2, 8)]

@@ -88,7 +88,14 @@ def test_limits_and_a_read_only_root_come_from_the_run_section() -> None:
 
 def test_the_runtime_section_reaches_the_runtime_by_variables() -> None:
     made = spec(
-        runtime={"status": "raw", "reload": "hot", "workers": 3, "scoring_timeout_ms": 9},
+        runtime={
+            "status": "raw",
+            "reload": "hot",
+            "workers": 3,
+            "scoring_timeout_ms": 9,
+            "max_concurrent_requests": 2,
+            "max_queue_wait_ms": 7,
+        },
         debug={"wait_for_client": True},
     )
     assert made.env == {
@@ -97,6 +104,9 @@ def test_the_runtime_section_reaches_the_runtime_by_variables() -> None:
         "DEVKIT_RELOAD": "hot",
         "DEVKIT_STATUS": "raw",
         "DEVKIT_WORKERS": "3",
+        "DEVKIT_MAX_CONCURRENT_REQUESTS": "2",
+        "DEVKIT_MAX_QUEUE_WAIT_MS": "7",
+        "DEVKIT_RECORD": "20",
         "DEVKIT_SHOW_ERRORS": "1",
         "DEVKIT_DEBUG_CLIENTS": "host",
         "SCORING_TIMEOUT_MS": "9",

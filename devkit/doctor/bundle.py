@@ -1,0 +1,173 @@
+"""Doctor: a zip for a bug report: what was seen here, with secrets masked."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import devkit
+from devkit.config import Workspace
+from devkit.doctor.check import Machine, Report
+from devkit.doctor.masked import Masker
+from devkit.doctor.reach import Reach
+from devkit.env_file import read_env_file
+from devkit.errors import BadValue, DevkitError
+from devkit.output import jsonable
+from devkit.running import RunningService
+from devkit.runtime.secret_names import is_secret
+from devkit.session import Session
+
+_LOG_LINES = 500
+_MOST_BYTES = 2_000_000
+
+
+def written(
+    target: Path, machine: Machine, report: Report, session: Session | None, *, force: bool
+) -> list[str]:
+    """Write the zip, readable by this user only; return the names of what is in it.
+
+    Raises:
+        BadValue: it is there already, or cannot be written.
+    """
+    if target.exists() and not force:
+        raise BadValue(f"{target} is there already.", hint="Another name, or --force.")
+    parts = contents(machine, report, session)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(packed.getvalue())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BadValue(f"{target} cannot be written: {error.strerror}.", hint="Name it.") from error
+    return list(parts)
+
+
+def contents(machine: Machine, report: Report, session: Session | None) -> dict[str, str]:
+    """Return what goes into it, masked, by name."""
+    reach = Reach(machine.engine)
+    try:
+        running = _running(session)
+        secrets = _secrets(machine.workspace, running)
+        masker = Masker(secrets)
+        made = dict[str, str]()
+        for name, part in _parts(machine, report, session, running, reach):
+            made[name] = _text(part, masker)
+        return made
+    finally:
+        reach.close()
+
+
+Part = Callable[[], Any]
+
+
+def _parts(
+    machine: Machine,
+    report: Report,
+    session: Session | None,
+    running: RunningService | None,
+    reach: Reach,
+) -> Iterator[tuple[str, Part]]:
+    yield "doctor.json", lambda: {"ok": report.ok, **report.as_json()}
+    yield "versions.json", _versions
+    yield "config.json", lambda: _config(machine)
+    yield "docker-info.json", reach.details
+    yield "docker-version.json", lambda: reach.client.version() if reach.client else None
+    for name in ("launch.json", "tasks.json"):
+        path = machine.root / ".vscode" / name
+        if path.is_file():
+            yield f"vscode/{name}", lambda path=path: _tail(path)  # type: ignore[misc]
+    sync = machine.root / ".devkit" / "sync"
+    for path in sorted(sync.glob("*.log")) if not sync.is_symlink() else []:
+        if not path.is_symlink():
+            yield f"sync/{path.name}", lambda path=path: _tail(path)  # type: ignore[misc]
+    if session is not None and running is not None:
+        yield "status.json", lambda: _status(session)
+        yield "service.log", lambda: "".join(running.logs(tail=_LOG_LINES))
+        image = running.container.image_id
+        yield "image.json", lambda: _image(reach, image)
+
+
+def _running(session: Session | None) -> RunningService | None:
+    try:
+        return session.service() if session else None
+    except DevkitError:  # what there is none of is left out; doctor.json says why
+        return None
+
+
+def _secrets(workspace: Workspace | None, running: RunningService | None) -> set[str]:
+    """Values that were handed in as variables, which a log may repeat."""
+    found = set[str]()
+    if workspace is not None:
+        run = workspace.config.run
+        found |= set(run.env.values()) | set(workspace.config.build.args.values())
+        if run.env_file:
+            with suppress(DevkitError):
+                found |= set(read_env_file(workspace.root / run.env_file).values())
+    if running is not None:
+        found |= {value for name, value in running.container.env.items() if is_secret(name)}
+    return found
+
+
+def _text(part: Part, masker: Masker) -> str:
+    try:
+        value = part()
+    except Exception as error:  # noqa: BLE001 - what is broken is what the report is about
+        value = f"It could not be had: {type(error).__name__}: {error}\n"
+    if isinstance(value, str):
+        return masker.text(value)
+    return json.dumps(masker.value(jsonable(value)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _versions() -> Mapping[str, Any]:
+    return {
+        "devkit": devkit.__version__,
+        "python": sys.version,
+        "platform": platform.platform(),
+        "packages": sorted(f"{it.name} {it.version}" for it in distributions()),
+        # Their values are nobody's business.
+        "variables": sorted(name for name in os.environ if name.startswith(("DEVKIT", "DOCKER"))),
+    }
+
+
+def _config(machine: Machine) -> Mapping[str, Any]:
+    """Return what `devkit config show --origin --json` prints."""
+    workspace = machine.workspace
+    if workspace is None:
+        return {"error": str(machine.problem)}
+    values = workspace.config.model_dump(mode="json")
+    return {"root": workspace.root, "config": values, "origins": workspace.origins}
+
+
+def _status(session: Session) -> Mapping[str, Any]:
+    found, sync, differing = session.status()
+    return {**jsonable(found), "sync": sync, "differing": differing}
+
+
+def _image(reach: Reach, image: str) -> Mapping[str, Any]:
+    client = reach.client
+    if client is None:
+        return {}
+    described = dict(client.inspect_image(image))  # type: ignore[no-untyped-call]
+    history = client.history(image)  # type: ignore[no-untyped-call]
+    return {"image": described, "history": history}
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+        return file.read().decode("utf-8", "replace")

@@ -1,0 +1,226 @@
+"""Step 4, use: a recorded request sent again, stopped where it raised, or kept as a case."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import json
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devkit import breaking, recorded
+from devkit.debug import dap
+from devkit.debug.terminal_stop import local_variables
+from devkit.errors import BadValue
+from devkit.recorded import Request
+from devkit.request import Answer, invoke
+from devkit.running import RunningService
+
+# What two runs of the same arithmetic may differ by.
+_TOLERANCE = 1e-9
+_STOP_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and what was answered; the answer's body is what its JSON is, else a text."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    status: int
+    answer: Any
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What became of a case; `difference` is a unified diff of the answers, or why not."""
+
+    case: str
+    ok: bool
+    difference: str = ""
+
+    def __str__(self) -> str:
+        return f"{'ok    ' if self.ok else 'FAILED'}  {self.case}\n{self.difference}".rstrip()
+
+
+def case(found: Request) -> Case:
+    """Return a recorded request as a case.
+
+    Raises:
+        BadValue: not all of it was kept.
+    """
+    headers = found.sendable()
+    entry = found.entry
+    answer = _value(found.answer)
+    return Case(entry.method, entry.path, headers, found.body, entry.status or 0, answer)
+
+
+def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = None) -> Answer:
+    """Send it to the running service."""
+    root = (service.score_uri or "").removesuffix("/score")
+    has_body = wanted.method not in ("GET", "HEAD") or wanted.body
+    return invoke(
+        f"{root}{wanted.path}",
+        wanted.body if has_body else None,
+        headers=wanted.headers,
+        method=wanted.method,
+        timeout_s=timeout_s,
+    )
+
+
+def stopped(service: RunningService, found: Request) -> tuple[str, Answer]:
+    """Send it again with a breakpoint where it raised; return what is seen there, and the answer.
+
+    Raises:
+        BadValue: it did not raise in a file of the workspace.
+        AlreadyAttached: an editor is attached, which will stop by itself.
+    """
+    if found.file is None or found.line is None:
+        raise BadValue(
+            f"Request {found.entry.id} raised in no line of yours.",
+            hint=f"`devkit requests show {found.entry.id}` shows what is known of it.",
+        )
+    wanted = breaking.Place(Path(found.file), found.line)
+    target = breaking.Target(recorded.debugger(service), service.root, service.mappings)
+    breaking.check(target, wanted)
+    point = dap.Breakpoint(wanted.line)
+    with (
+        ThreadPoolExecutor(1) as beside,
+        breaking.attached(target, wanted, point) as debugger,
+    ):
+        sending = beside.submit(sent, service, case(found))
+        stop = debugger.wait_for("stopped", timeout_s=_STOP_TIMEOUT_S)
+        frames = debugger.stack(int(stop.body["threadId"]), levels=1)
+        values = local_variables(debugger, frames[0].id) if frames else {}
+        # Leaving lets the request go on.
+        debugger.disconnect()
+        return _seen(values, wanted), sending.result()
+
+
+def save(wanted: Case, file: Path, *, force: bool) -> None:
+    """Write a case.
+
+    Raises:
+        BadValue: the file is there, or cannot be written.
+    """
+    if file.exists() and not force:
+        raise BadValue(f"{file} is there already.", hint="--force writes over it.")
+    body = (
+        {"text": wanted.body.decode()}
+        if _is_text(wanted.body)
+        else {"base64": base64.b64encode(wanted.body).decode()}
+    )
+    said = {
+        "request": {
+            "method": wanted.method,
+            "path": wanted.path,
+            "headers": wanted.headers,
+            "body": body,
+        },
+        "answer": {"status": wanted.status, "body": wanted.answer},
+    }
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    except OSError as error:
+        raise BadValue(f"{file} cannot be written: {error.strerror}.") from error
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """Return the cases: files as they are, of a folder all that end in .json.
+
+    Raises:
+        BadValue: a folder has none.
+    """
+    found = list[Path]()
+    for path in paths:
+        inside = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise BadValue(f"{path} has no case.", hint="`devkit requests save ID -o FILE`")
+        found += inside
+    return found
+
+
+def tested(service: RunningService, file: Path, *, update: bool) -> Tested:
+    """Send a case again, and compare status and body; numbers may differ by rounding."""
+    wanted = _read(file)
+    answer = sent(service, wanted)
+    now = _value(answer.body)
+    if answer.status == wanted.status and _same(now, wanted.answer):
+        return Tested(str(file), ok=True)
+    if update:
+        save(Case(**{**vars(wanted), "status": answer.status, "answer": now}), file, force=True)
+        return Tested(str(file), ok=True, difference="        updated")
+    was, is_now = _pretty(wanted.status, wanted.answer), _pretty(answer.status, now)
+    lines = difflib.unified_diff(was, is_now, "saved", "now", lineterm="")
+    return Tested(str(file), ok=False, difference="\n".join(lines))
+
+
+def _read(file: Path) -> Case:
+    try:
+        said = json.loads(file.read_text("utf-8"))
+        request, answer = said["request"], said["answer"]
+        body = request["body"]
+        text = body.get("text")
+        return Case(
+            method=str(request["method"]),
+            path=str(request["path"]),
+            headers={str(name): str(value) for name, value in request["headers"].items()},
+            body=base64.b64decode(body["base64"]) if text is None else str(text).encode(),
+            status=int(answer["status"]),
+            answer=answer["body"],
+        )
+    except OSError as error:
+        raise BadValue(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise BadValue(
+            f"{file} is no case: {error}.", hint="`devkit requests save ID -o FILE` writes one."
+        ) from error
+
+
+def _seen(values: dict[str, str], wanted: breaking.Place) -> str:
+    lines = [f"Stopped in {wanted.file}:{wanted.line}"]
+    source = wanted.file.read_text("utf-8", "replace").splitlines()
+    for number in range(max(1, wanted.line - 2), min(len(source), wanted.line + 2) + 1):
+        arrow = "->" if number == wanted.line else "  "
+        lines.append(f"{arrow} {number:4}  {source[number - 1]}")
+    lines += [f"  {name} = {value}" for name, value in values.items()]
+    return "\n".join(lines)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    numbers = (int, float)
+    are_numbers = isinstance(one, numbers) and isinstance(other, numbers)
+    if are_numbers and not isinstance(one, bool) and not isinstance(other, bool):
+        return math.isclose(one, other, rel_tol=_TOLERANCE) or one == other
+    return type(one) is type(other) and bool(one == other)
+
+
+def _value(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+def _pretty(status: int, value: Any) -> list[str]:
+    text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)
+    return [f"status {status}", *text.splitlines()]
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        return "\0" not in body.decode()
+    except UnicodeDecodeError:
+        return False

@@ -1,0 +1,43 @@
+"""Which names stand for secrets: the rule of devkit/audit/settings.py, and HTTP's own names."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+MASK = "***"
+
+# Words of a name, as TOKENIZERS_PARALLELISM is no token; a test compares them with the audit's.
+WORDS = {
+    "APIKEY",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PWD",
+    "SAS",
+    "SECRET",
+    "SECRETS",
+    "TOKEN",
+}
+ENDS = re.compile(r"(^|_)((?<!GPG_)(?<!PUBLIC_)KEY|CONNECTION_?STRING|CONN_STR)$")
+_HTTP_WORDS = {"AUTHORIZATION", "COOKIE", "COOKIES", "AUTH"}
+# A header's value is rarely what one debugs: any name that resembles one is masked.
+_IN_HEADERS = re.compile(
+    r"auth|cookie|credential|key|passw|passphrase|secret|signature|token", re.IGNORECASE
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@lru_cache(maxsize=256)
+def is_secret_header(name: str) -> bool:
+    """Whether the value of a header of that name is not to be kept."""
+    return _IN_HEADERS.search(name) is not None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable, or a key of a mapping, is named as secrets are."""
+    upper = re.sub(r"[^A-Z0-9]+", "_", _CAMEL.sub("_", name[:200]).upper())
+    words = set(upper.split("_"))
+    return bool(words & WORDS or words & _HTTP_WORDS or ENDS.search(upper.strip("_")))
