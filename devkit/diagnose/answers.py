@@ -24,6 +24,8 @@ _CODES: dict[int, tuple[str, str, str]] = {
           "server never does.", "Take a fresh one from get_keys() or get_token()."),
     404: ("There is no such path.", "A service answers on /, /score and /swagger.json; AKS puts "
           "/api/v1/service/NAME before it.", "`devkit status` shows the address."),
+    405: ("This path does not take that method.", "/score takes POST and GET, / takes GET.",
+          "Send the request with POST to /score."),
     408: ("The request took too long.", "A managed endpoint gave up after request_timeout_ms.",
           "Make run() faster, or raise request_timeout_ms (at most 180000)."),
     409: ("Another operation on the service is running.", "The cloud does one at a time.",
@@ -38,6 +40,8 @@ _CODES: dict[int, tuple[str, str, str]] = {
           "`devkit logs`, or the deployment's log with --logs, has the traceback."),
     429: ("Too many requests wait (managed endpoint).", "All instances are busy and the queue is "
           "full.", "More instances, or a higher max_concurrent_requests_per_instance."),
+    431: ("A header of the request is too long.", "The server takes ids (x-request-id, "
+          "x-ms-client-request-id) of at most 100 characters.", "Send a shorter id, or none."),
     500: ("run() raised, or returned what is not JSON.", "The text of the answer is generic on "
           "purpose; the traceback stands in the log.", "`devkit diagnose`, or --logs FILE."),
     502: ("run() raised or ended its process, or the server is not up yet.", "On AKS each "
@@ -60,7 +64,10 @@ def of_code(case: Case) -> Iterator[Finding]:
     """What a code that somebody saw means, and what to look at."""
     if case.code is None:
         return
-    yield _of_status(case, case.code, "")
+    if case.code < 400:
+        yield _of_success(case.code)
+    else:
+        yield _of_status(case, case.code, "")
 
 
 def of_exchanges(case: Case) -> Iterator[Finding]:
@@ -105,6 +112,19 @@ def _of_exchange(case: Case, exchange: Exchange) -> Iterator[Finding]:
         )
     else:
         yield failures.explained(case, chained, "run")
+
+
+def _of_success(code: int) -> Finding:
+    is_redirect = code >= 300
+    return Finding(
+        f"http-{code}", "warning" if is_redirect else "note",
+        f"{code}: the request was sent elsewhere." if is_redirect
+        else f"{code}: the request went through.",
+        "A scoring server redirects nothing: a proxy or a sign-in page stands before it."
+        if is_redirect else "The server took it, and run() returned.",
+        "Use the scoring address itself, with /score at its end." if is_redirect
+        else "If the answer is wrong all the same: `devkit debug`, and a breakpoint in run().",
+    )  # fmt: skip
 
 
 def _of_status(case: Case, code: int, seen: str) -> Finding:

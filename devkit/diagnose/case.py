@@ -69,7 +69,8 @@ class Case:
         """What the environment file asks for."""
         try:
             return environment.read(self.workspace)
-        except ConfigError:
+        except (ConfigError, ValueError):
+            # A ValueError is a path in it that no file system has.
             return None
 
     @cached_property

@@ -78,9 +78,20 @@ def _made(checks: Iterable[Check], case: Case) -> list[Finding]:
         # What cannot be looked at must not hide what can: each check stands for itself.
         try:
             found += check(case)
-        except Exception:
-            logger.exception("the check %s failed", check.__name__)
+        except Exception as error:
+            logger.debug("the check %s failed", check.__name__, exc_info=True)
+            found.append(_not_made(check, error))
     return found
+
+
+def _not_made(check: Check, error: Exception) -> Finding:
+    """A check that fails is a fault of devkit's, but what it would find is not known."""
+    what = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+    return Finding(
+        "check-failed", "warning", f"The check {what} could not be made: {type(error).__name__}.",
+        f"Something here is as devkit does not expect it: {str(error)[:200] or 'no reason given'}",
+        "Correct what else is found, then try again; -vv shows where it failed.",
+    )  # fmt: skip
 
 
 def _without_echoes(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -92,7 +103,8 @@ def _without_echoes(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _looked_at(case: Case) -> tuple[str, ...]:
     config = case.workspace.config
-    seen = [f"the entry script {config.entry_script} and what it imports"]
+    what = "and what it imports" if case.script else "(not what it imports: it cannot be read)"
+    seen = [f"the entry script {config.entry_script} {what}"]
     seen.append(f"models: {len(config.models)}")
     seen.append(f"the environment {config.environment or '(none)'}")
     if case.log_text is not None:
@@ -102,5 +114,7 @@ def _looked_at(case: Case) -> tuple[str, ...]:
         seen.append(f"the container {case.running.container.name} ({state}) and its log")
     elif case.engine:
         seen.append("the engine; there is no container yet")
+    if case.code is not None:
+        seen.append(f"the code {case.code}" + (", which is no failure" if case.code < 300 else ""))
     seen += [f"the answer of {e.url}: {e.answer.status}" for e in case.exchanges]
     return tuple(seen)

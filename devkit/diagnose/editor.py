@@ -98,7 +98,7 @@ def _entries(case: Case) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
     """Return launch.json, and its entries that attach a Python debugger, by their numbers."""
     path = case.workspace.root / _FILE
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        if not path.is_file() or path.stat().st_size > _LARGEST_BYTES:
             return "", []
         text = path.read_text("utf-8")
         content = jsonc.data(text)

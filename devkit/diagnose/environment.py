@@ -51,6 +51,12 @@ def readable(case: Case) -> Iterator[Finding]:
             error.hint or "Correct that line.", "",
             file or case.workspace.config.environment, line,
         )  # fmt: skip
+    except ValueError as error:
+        name = case.workspace.config.environment
+        yield Finding(
+            "environment-invalid", "error", f"{name} cannot be understood: {error}.",
+            "It names a path that no file system has.", "Correct that path.", "", name,
+        )  # fmt: skip
 
 
 def python_named(case: Case) -> Iterator[Finding]:
@@ -254,8 +260,10 @@ def _pinned(requirement: Requirement | None) -> Version | None:
         return None
     exact = [s.version.removesuffix(".*") for s in requirement.specifier if s.operator == "=="]
     limits = [s.version for s in requirement.specifier if s.operator in ("<", "<=", "~=")]
+    lowest = [s.version for s in requirement.specifier if s.operator in (">=", ">")]
+    said = [*exact, *limits, *lowest]
     try:
-        return Version((exact or limits)[0]) if exact or limits else None
+        return Version(said[0]) if said else None
     except InvalidVersion:
         return None
 

@@ -28,16 +28,17 @@ class Finding:
     file: str | None = None
     line: int | None = None
 
+    @property
+    def place(self) -> str:
+        """The file and line as they stand before the title: "score.py:3: "; "" without one."""
+        file = self.file
+        if file is None or self.title.startswith((f"{file}:", f"{file} ")):
+            return ""
+        return f"{file}:{self.line}: " if self.line else f"{file}: "
+
     def __str__(self) -> str:
-        place = (
-            ""
-            if self.file is None
-            else f"{self.file}:{self.line}: "
-            if self.line
-            else f"{self.file}: "
-        )
         evidence = "".join(f"\n    {line}" for line in self.evidence.splitlines())
-        return f"{place}{self.title}\n  {self.cause}{evidence}\n  -> {self.remedy}"
+        return f"{self.place}{self.title}\n  {self.cause}{evidence}\n  -> {self.remedy}"
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:

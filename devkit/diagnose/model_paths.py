@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -46,7 +47,9 @@ def asked(script: Script) -> Iterator[Asked]:
         if any(_looks_first(node) for node in own):
             continue
         for node in own:
-            yield from _below(node, names)
+            # An expression may be a sum of a thousand texts.
+            with suppress(RecursionError):
+                yield from _below(node, names)
 
 
 def named(script: Script) -> Iterator[Named]:
@@ -84,7 +87,10 @@ def _names(body: list[ast.stmt], around: Mapping[str, str]) -> dict[str, str]:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
                 times[name] = times.get(name, 0) + 1
-                text = _text(node.value, names)
+                try:
+                    text = _text(node.value, names)
+                except RecursionError:
+                    text = None
                 names.pop(name, None)
                 if text is not None and times[name] == 1:
                     names[name] = text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from devkit.contract import APP_ROOT, MODELS_DIR
 from devkit.diagnose import model_paths
@@ -46,7 +46,7 @@ def looked_up(case: Case) -> Iterator[Finding]:
                 if wanted.version is None
                 else (wanted.name, wanted.version) in there
             )
-            if not is_there and not (case.workspace.source / wanted.name).exists():
+            if not is_there and not _exists(case.workspace.source, wanted.name):
                 spot = Spot(script.name, wanted.line, "init")
                 yield not_found(case, wanted.name, wanted.version, spot)
 
@@ -141,7 +141,7 @@ def _several(title: str, message: str, file: str | None, line: int | None) -> Fi
 
 def _relative(case: Case, path: str, spot: Spot) -> Finding:
     pure = PurePosixPath(path)
-    here = next((f for f in case.folders if not pure.is_absolute() and (f / pure).exists()), None)
+    here = next((f for f in case.folders if not pure.is_absolute() and _exists(f, path)), None)
     if here:
         remedy = f'Write Path(__file__).parent / "{path}".'
         cause = f"The server runs in {APP_ROOT}; the file lies beside the script, in the folder "
@@ -173,3 +173,12 @@ def _word_after(text: str, mark: str) -> str:
 
 def _quoted(text: str) -> str:
     return text.split("'")[1] if text.count("'") >= 2 else ""
+
+
+def _exists(folder: Path, name: str) -> bool:
+    """Whether a name that a script or a log gives is a path below a folder."""
+    try:
+        return (folder / name).exists()
+    except (OSError, ValueError):
+        # Longer than a name may be.
+        return False

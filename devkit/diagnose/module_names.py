@@ -6,7 +6,8 @@ Own tables: the data that pipreqs ships comes with IPython, and names homonyms t
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from packaging.utils import canonicalize_name
 
@@ -115,7 +116,7 @@ def package(module: str) -> str:
     if top in _OTHER_NAMES:
         return _OTHER_NAMES[top]
     # What is installed beside devkit is not what the service has, but has the same names.
-    here = importlib.metadata.packages_distributions().get(top, ())
+    here = _installed_here().get(top, ())
     return canonicalize_name(here[0]) if len(here) == 1 else canonicalize_name(top)
 
 
@@ -126,3 +127,9 @@ def brought(packages: Iterable[str]) -> tuple[set[str], set[str]]:
     for name in asked:
         found |= set(_BRINGS.get(name, "").split())
     return found, asked - _BRINGS.keys()
+
+
+@cache
+def _installed_here() -> Mapping[str, list[str]]:
+    # Each call reads the metadata of all packages: 0.15 s.
+    return importlib.metadata.packages_distributions()

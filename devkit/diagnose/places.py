@@ -10,6 +10,9 @@ from devkit.contract import APP_ROOT
 from devkit.engine import Placement
 
 _LONGEST = 4096
+# A log may name a path of a thousand folders in each of its lines.
+_MOST_TAILS = 32
+_MOST_KNOWN = 10_000
 # Never the user's, though a workspace may have files with the same tail.
 _NOT_OURS = ("site-packages", "dist-packages", "devkit_runtime", "azureml-server")
 
@@ -22,12 +25,18 @@ class Places:
         self._source = workspace.source
         self._entry = workspace.source / workspace.config.entry_script
         self._mappings = sorted(mappings, key=lambda m: -len(m.remote.parts))
+        self._known = dict[str, Path | None]()
 
     def local(self, path: str) -> Path | None:
         """Return the file of the workspace that `path` is, by a mapping, else by its tail.
 
         The path comes from outside: what it leads to lies in the workspace, or is None.
         """
+        if path not in self._known and len(self._known) < _MOST_KNOWN:
+            self._known[path] = self._found(path)
+        return self._known.get(path)
+
+    def _found(self, path: str) -> Path | None:
         if not path or len(path) > _LONGEST or "\0" in path or path.startswith("<"):
             return None
         pure = PurePosixPath(path)
@@ -48,7 +57,7 @@ class Places:
             if path.is_relative_to(mapping.remote)
         ]
         parts = path.parts[1:] if path.is_absolute() else path.parts
-        for start in range(len(parts)):
+        for start in range(max(len(parts) - _MOST_TAILS, 0), len(parts)):
             tail = Path(*parts[start:])
             found += [self._root / tail, self._source / tail]
         if path == APP_ROOT / "main.py":
@@ -58,9 +67,9 @@ class Places:
 
     def _is_ours(self, path: Path) -> bool:
         try:
+            if not path.is_file():
+                return False
             real = path.resolve()
-            return real.is_file() and any(
-                real.is_relative_to(folder) for folder in (self._root, self._source)
-            )
+            return any(real.is_relative_to(folder) for folder in (self._root, self._source))
         except (OSError, ValueError):
             return False

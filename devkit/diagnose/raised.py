@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _START = "Traceback (most recent call last):"
@@ -13,6 +13,9 @@ _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?::\s?(.*))?$")
 # What follows a message that has more than one line.
 _NEXT = re.compile(r"^(\d{4}-\d\d-\d\d|devkit: |\[\d{4}-|\s*$|Traceback )")
 _CHAINED = ("The above exception was", "During handling of the above")
+# An ExceptionGroup is drawn as a tree: each line has its bars before it.
+_GROUP = re.compile(r"^\s*\+ Exception Group Traceback \(most recent call last\):")
+_BARS = re.compile(r"^ +(?:\| ?|\+(?: |-+(?: \d+ -+)?$|-\+-+ \d+ -+$))")
 _MESSAGE_LINES = 12
 _LONGEST_LINE = 2000
 
@@ -43,7 +46,7 @@ class Raised:
 def chains(text: str) -> list[list[Raised]]:
     """Return the exceptions in a text, in order; those that led to one another in one list."""
     found, is_chained = list[list[Raised]](), False
-    lines = [_STAMP.sub("", line)[:_LONGEST_LINE] for line in text.splitlines()]
+    lines = list(_without_bars(_STAMP.sub("", line[:_LONGEST_LINE]) for line in text.splitlines()))
     at = 0
     while at < len(lines):
         if lines[at].startswith(_CHAINED):
@@ -72,7 +75,14 @@ def fatal(text: str) -> Raised | None:
         if match is None:
             break
         frames.append(Frame(match[1], int(match[2]), match[3] or ""))
-    return Raised(rest.splitlines()[0].strip(), "", tuple(reversed(frames)))
+    return Raised(rest.partition("\n")[0].strip(), "", tuple(reversed(frames)))
+
+
+def _without_bars(lines: Iterable[str]) -> Iterator[str]:
+    is_group = False
+    for line in lines:
+        is_group = bool(_GROUP.match(line) or (is_group and _BARS.match(line)))
+        yield _BARS.sub("", line) if is_group else line
 
 
 def _read(lines: list[str], at: int) -> tuple[Raised | None, int]:
@@ -82,7 +92,9 @@ def _read(lines: list[str], at: int) -> tuple[Raised | None, int]:
         match = _FRAME.match(lines[at])
         if match:
             following = lines[at + 1] if at + 1 < len(lines) else ""
-            text = "" if _FRAME.match(following) else following.strip()
+            # Without its source a frame is followed by the next one, or by the exception.
+            is_source = following[:1].isspace() and not _FRAME.match(following)
+            text = following.strip() if is_source else ""
             frames.append(Frame(match[1], int(match[2]), match[3] or "<module>", text))
         at += 1
     match = _RAISED.match(lines[at]) if at < len(lines) else None

@@ -12,6 +12,7 @@ _EVIDENCE_LINES = 8
 _OTHERS = 8
 _WIDTH = 96
 _LONGEST_TITLE = 300
+_LONGEST_TEXT = 800
 
 
 def text(diagnosis: Diagnosis, *, everything: bool = False) -> str:
@@ -49,11 +50,11 @@ def full(finding: Finding) -> str:
 
 
 def _wrapped(text: str, indent: str) -> str:
-    lines = textwrap.wrap(text[:2000], _WIDTH, break_on_hyphens=False, break_long_words=False)
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]}..."
+    lines = textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
     return f"\n{indent}".join(lines)
 
 
 def _short(finding: Finding) -> str:
-    where = f"{finding.file}:{finding.line}: " if finding.line else ""
-    where = where or (f"{finding.file}: " if finding.file else "")
-    return f"  {finding.severity:7}  {where}{finding.title}"[: _WIDTH + 30]
+    return f"  {finding.severity:7}  {finding.place}{finding.title}"[: _WIDTH + 30]

@@ -29,6 +29,15 @@ def complete(case: Case) -> Iterator[Finding]:
             "The server loads this script before anything else, and cannot.",
             error.hint or "Correct that line.", "", file, line,
         )  # fmt: skip
+    except (RecursionError, MemoryError):
+        yield Finding(
+            "entry-script-broken", "error",
+            f"{case.workspace.config.entry_script} is nested too deeply for Python to read.",
+            "Brackets, or operators in one expression, lie within one another a thousand times or "
+            "more; the server's Python gives up on that, too.",
+            "Split that expression, or read its data from a file.",
+            file=case.shown(case.workspace.source / case.workspace.config.entry_script),
+        )  # fmt: skip
 
 
 def missing(case: Case, title: str, remedy: str, evidence: str = "") -> Finding:
@@ -109,15 +118,5 @@ def _listens(script: Script, call: ast.Call, name: str) -> Finding:
 
 def _qualified(script: Script, call: ast.Call) -> str:
     """Return a call's name with the module, also where it was imported by `from` or `as`."""
-    name = dotted(call.func)
-    first, _, rest = name.partition(".")
-    for node in ast.walk(script.tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if any((a.asname or a.name) == first for a in node.names):
-                original = next(a.name for a in node.names if (a.asname or a.name) == first)
-                return ".".join(filter(None, [node.module, original, rest]))
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.asname == first:
-                    return ".".join(filter(None, [alias.name, rest]))
-    return name
+    first, _, rest = dotted(call.func).partition(".")
+    return ".".join(filter(None, [script.origins.get(first, first), rest]))
