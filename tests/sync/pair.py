@@ -101,9 +101,9 @@ class _Forgetful(Ancestor):
         if not self.is_dead:
             super().agree(agreed)
 
-    def keep_digests(self, side: str, known: Mapping[str, Any]) -> None:
+    def keep(self, side: str, known: Mapping[str, bytes]) -> None:
         if not self.is_dead:
-            super().keep_digests(side, known)
+            super().keep(side, known)
 
 
 class Pair:

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devkit import undo
 from devkit.errors import EngineError, SyncHalted
 from devkit.sync import permission
+from devkit.sync.ignore import Ignore
+from devkit.sync.journal import Journal
 from devkit.sync.news import News
+from devkit.sync.workspace import Workspace
 from tests.sync.pair import Pair, tree
 
 Make = Callable[..., Pair]
@@ -430,3 +434,43 @@ def test_a_mirror_keeps_what_only_the_container_had(tmp_path: Path, size: int) -
         assert {changed, new} <= kept
     finally:
         pair.stop()
+
+
+LARGE = 3_000_000
+
+
+@pytest.mark.parametrize("new", ["small", "large", "nothing", "a link"])
+def test_a_large_file_that_is_replaced_in_the_container_can_be_undone(pair: Pair, new: str) -> None:
+    old, place = "o" * LARGE, pair.local / "a"
+    put(pair.local, a=old, b="b")
+    pair.flush()
+    place.unlink()
+    if new == "a link":
+        place.symlink_to("b")
+    elif new != "nothing":
+        put(pair.local, a="n" * (5 if new == "small" else LARGE))
+    pair.flush()
+    assert tree(pair.local) == tree(pair.remote)
+    assert undone(pair) == ("a", "remote")
+    pair.flush()
+    assert place.read_text() == (pair.remote / "a").read_text() == old
+
+
+def test_a_large_file_that_is_replaced_in_the_workspace_can_be_undone(pair: Pair) -> None:
+    put(pair.local, a="o" * LARGE)
+    pair.flush()
+    put(pair.remote, a="n" * LARGE)
+    pair.flush()
+    assert undone(pair) == ("a", "local")
+    pair.flush()
+    assert (pair.remote / "a").read_text() == "o" * LARGE
+
+
+def undone(pair: Pair) -> tuple[str, str]:
+    """Take the last change back, as `devkit sync undo` does; its path, and the side it was on."""
+    with Journal(pair.local) as journal:
+        ignore = Ignore(pair.local)
+        workspace = Workspace(pair.local, placed={}, ignore=ignore, journal=journal)
+        (last,) = undo.chosen(journal, "s", number=None, back_to=None)
+        undo.undo(workspace, journal, [last])
+    return last.path, last.side

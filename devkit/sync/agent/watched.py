@@ -9,7 +9,7 @@ import hashlib
 import re
 import stat
 import time
-from typing import Dict, Iterable, NamedTuple, Optional, Set
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set
 
 from .side import FILE, FOLDER, PENDING, SLICE_BYTES, Entry, Moved, Side
 
@@ -47,6 +47,8 @@ class Watched:
         self._held: Dict[str, float] = {}
         self._unfinished: Set[str] = set()
         self._large: Dict[str, _Large] = {}
+        # All that was told below folders that are new, by folder.
+        self._inner: Dict[str, List[str]] = {}
 
     def hint(self, path: str, now: float, *, finished: bool = True) -> None:
         """Something happened at `path`; not `finished`: a file there may still be written."""
@@ -61,8 +63,13 @@ class Watched:
         """The other side's change was written here."""
         if entry is None:
             self.told.pop(path, None)
-        else:
-            self.told[path] = entry
+            return
+        inner = self._inner.get(path.rpartition("/")[0])
+        if inner is not None:
+            inner.append(path)
+        if entry.kind == FOLDER and path not in self.told:
+            self._inner[path] = []
+        self.told[path] = entry
 
     def digest(self, paths: Iterable[str]) -> None:
         """Make the digests of these large files, a slice with each call of `changes`."""
@@ -77,12 +84,14 @@ class Watched:
     def changes(self, now: float) -> Changes:
         """Look where it is due."""
         found = Changes({}, {})
-        for path in [path for path, due in self._due.items() if due <= now]:
-            del self._due[path]
-            try:
-                self._compare(path, now, found)
-            except Moved:  # it is being written
-                self._due[path] = now + _RETRY_S
+        with self.side.together():
+            for path in [path for path, due in self._due.items() if due <= now]:
+                if self._due.pop(path, None) is None:
+                    continue  # it was looked at with its folder
+                try:
+                    self._compare(path, now, found)
+                except Moved:  # it is being written
+                    self._due[path] = now + _RETRY_S
         self.digest(path for path, why in found.unknown.items() if why == PENDING)
         self._digest_slice(now, found)
         for path, entry in found.entries.items():
@@ -92,6 +101,7 @@ class Watched:
     def rescan(self) -> Changes:
         """Look at everything: what no hint told is found."""
         now = time.monotonic()
+        self._inner.clear()
         scan = self.side.scan()
         for path, entry in scan.entries.items():
             if self.told.get(path) != entry:
@@ -111,23 +121,46 @@ class Watched:
             return
         if path in found.unknown or self._waits(path, entry, before, now):
             return
+        is_folder = entry is not None and entry.kind == FOLDER
         below: Dict[str, Entry] = {}
-        if entry is not None and entry.kind == FOLDER:
-            # What came with it may have come before it was watched.
-            scan = self.side.scan(path)
-            below = scan.entries
-            found.unknown.update(scan.unknown)
-            found.entries.update((p, e) for p, e in below.items() if self.told.get(p) != e)
+        if is_folder:
+            below = self._look_below(path, found)
         elif entry != before:
             found.entries[path] = entry
-        if before is not None and before.kind == FOLDER:
-            for inner in [p for p in self.told if p.startswith(path + "/") and p not in below]:
-                if not is_unknown(inner, found.unknown):
-                    # A name in it may have gone away for a moment, too.
-                    if entry is not None and entry.kind == FOLDER:
-                        self.hint(inner, now)
-                    else:
-                        found.entries[inner] = None
+        if before is None or before.kind != FOLDER:
+            return
+        for inner in self._told_below(path):
+            if inner not in below and not is_unknown(inner, found.unknown):
+                # A name in it may have gone away for a moment, too.
+                if is_folder:
+                    self.hint(inner, now)
+                else:
+                    found.entries[inner] = None
+
+    def _look_below(self, path: str, found: Changes) -> Dict[str, Entry]:
+        """Look at all in a folder: what came with it may have come before it was watched."""
+        scan = self.side.scan(path)
+        found.unknown.update(scan.unknown)
+        for inner, has in scan.entries.items():
+            if self.told.get(inner) != has:
+                found.entries[inner] = has
+            elif inner not in self._unfinished and has.kind == FILE:
+                self._due.pop(inner, None)
+                self._held.pop(inner, None)
+        return scan.entries
+
+    def _told_below(self, folder: str) -> List[str]:
+        """What was told to be in a folder; one that is new needs no search among all."""
+        found: List[str] = []
+        folders = [folder]
+        while folders:
+            inner = self._inner.get(folders.pop())
+            if inner is None:
+                return [path for path in self.told if path.startswith(folder + "/")]
+            there = [path for path in inner if path in self.told]
+            found += there
+            folders += [path for path in there if self.told[path].kind == FOLDER]
+        return found
 
     def _waits(
         self, path: str, entry: Optional[Entry], before: Optional[Entry], now: float
