@@ -70,4 +70,3 @@ class Apart:
             if older is not None:
                 known[path] = older
         return (ChainMap(known, self._ancestor.entries) if known else self._ancestor.entries), left
-

@@ -68,7 +68,7 @@ class Scan:
                 entry = self._looked(folder, name, path)
                 if entry is not None:
                     self.found.entries[path] = entry
-                    if is_folder:
+                    if entry.kind == FOLDER:  # it may have become one since it was listed
                         folders.append(path)
         return folders
 
