@@ -17,8 +17,7 @@ from typing import Self
 
 from devkit.own_folder import NAME, own_folder
 from devkit.sync import database as files
-from devkit.sync.agent.known import packed
-from devkit.sync.agent.side import Entry, Signature
+from devkit.sync.agent.side import Entry
 
 _stored = partial(files.as_os_error, "the sync's state")
 _FOLDER = "sync"
@@ -162,11 +161,6 @@ class Ancestor:
         with _stored(), self._database:
             self._database.executemany("DELETE FROM known WHERE side = ? AND path = ?", gone)
             self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", new)
-
-    def keep_digests(self, side: str, known: Mapping[str, tuple[Signature, str]]) -> None:
-        """Keep what `Side.known` returns."""
-        items = known.items()
-        self.keep(side, {p: packed(sig) + bytes.fromhex(digest) for p, (sig, digest) in items})
 
     def close(self) -> None:
         """Let go of the file."""

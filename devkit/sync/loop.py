@@ -114,7 +114,7 @@ class Loop:
                 self._sides.remote = None
                 self._work.cancel()
                 self._work.outcomes.store()
-                self._sides.ancestor.keep_digests("local", self._sides.workspace.known())
+                self._sides.keep_known()
 
     def close(self) -> None:
         """Let nobody wait any more; `run` has ended for good."""

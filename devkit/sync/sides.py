@@ -89,9 +89,14 @@ class Sides:
         self.batch.mark_all()
         self._plan_rescan(took_s)
 
+    def keep_known(self) -> None:
+        """Store the workspace's digests for the next time."""
+        if self.local.told:
+            self.ancestor.keep("local", self.workspace.records(self.local.told))
+
     def look(self, now: float) -> None:
         """Look at the workspace where it is due, and at all of it from time to time."""
-        self._keep_known()
+        self._keep_found()
         try:
             if now >= self.next_rescan:
                 self._rescan()
@@ -191,12 +196,12 @@ class Sides:
             self.workspace.take(path, record, self.ancestor.entries.get(path))
         self._is_known = True
 
-    def _keep_known(self) -> None:
+    def _keep_found(self) -> None:
         """Store what a look found; not in it, as both sides are in step before."""
         records, self._to_keep = self._to_keep, None
         if records is not None:
             self.ancestor.keep("remote", records)
-            self.ancestor.keep("local", self.workspace.records(self.local.told))
+            self.keep_known()
 
     def _begin(self, here: Snapshot | None, there: RemoteScan) -> None:
         self.there.begin(there.entries, here.entries if here else {})

@@ -24,7 +24,7 @@ from .entry import (
     Moved,
     Signature,
 )
-from .known import entry_in, packed, signature_in, unpacked
+from .known import entry_in, packed, signature_in
 
 # Files with a time as young as this may change once more without a new time.
 _RACY_NS = 20_000_000
@@ -59,12 +59,8 @@ class Digests:
         """Nothing is there any more."""
         self._made.pop(path, None)
 
-    def known(self) -> Dict[str, Tuple[Signature, str]]:
-        """Those that somebody else may take over."""
-        return {path: (unpacked(made[0]), made[1].digest) for path, made in self._made.items()}
-
     def records(self, entries: Mapping[str, Entry]) -> Dict[str, bytes]:
-        """The same, packed: of those entries that were looked at here and are there still."""
+        """What another side of the same folder may take over of these entries, by their paths."""
         found = {}
         for path, entry in entries.items():
             made = self._made.get(path)

@@ -29,12 +29,6 @@ def packed(signature: Signature) -> bytes:
         return _STRANGE
 
 
-def unpacked(signature: bytes) -> Signature:
-    """Return a signature that was packed."""
-    size, mtime, inode, mode, ctime = _SIGNATURE.unpack(signature)
-    return (size, mtime, inode, mode, ctime)
-
-
 def signature_in(record: bytes) -> bytes:
     """Return the packed signature of a record."""
     return record[:_SIGNATURE_BYTES]

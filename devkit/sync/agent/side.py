@@ -139,10 +139,6 @@ class Side(Below):
         """Take over a digest that was made before; it counts while the signature is the same."""
         self._digests.knows(path, signature, digest)
 
-    def known(self) -> Dict[str, Tuple[Signature, str]]:
-        """The digests that another side of the same folder may take over."""
-        return self._digests.known()
-
     # Reading.
 
     def read(self, path: str, most: int = sys.maxsize) -> Tuple[bytes, Entry]:

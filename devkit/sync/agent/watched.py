@@ -47,8 +47,9 @@ class Watched:
         self._held: Dict[str, float] = {}
         self._unfinished: Set[str] = set()
         self._large: Dict[str, _Large] = {}
-        # All that was told below folders that are new, by folder.
-        self._inner: Dict[str, List[str]] = {}
+        # What was told, and the folders on the way to it, by the folder it is in; made once needed,
+        # and what is no longer told stays in it until the next rescan.
+        self._inner: Optional[Dict[str, Set[str]]] = None
 
     def hint(self, path: str, now: float, *, finished: bool = True) -> None:
         """Something happened at `path`; not `finished`: a file there may still be written."""
@@ -63,13 +64,10 @@ class Watched:
         """The other side's change was written here."""
         if entry is None:
             self.told.pop(path, None)
-            return
-        inner = self._inner.get(path.rpartition("/")[0])
-        if inner is not None:
-            inner.append(path)
-        if entry.kind == FOLDER and path not in self.told:
-            self._inner[path] = []
-        self.told[path] = entry
+        else:
+            self.told[path] = entry
+            if self._inner is not None:
+                _add(self._inner, path)
 
     def digest(self, paths: Iterable[str]) -> None:
         """Make the digests of these large files, a slice with each call of `changes`."""
@@ -101,7 +99,7 @@ class Watched:
     def rescan(self) -> Changes:
         """Look at everything: what no hint told is found."""
         now = time.monotonic()
-        self._inner.clear()
+        self._inner = None
         scan = self.side.scan()
         for path, entry in scan.entries.items():
             if self.told.get(path) != entry:
@@ -150,16 +148,17 @@ class Watched:
         return scan.entries
 
     def _told_below(self, folder: str) -> List[str]:
-        """What was told to be in a folder; one that is new needs no search among all."""
+        """What was told to be in a folder, without a search among all for each."""
+        if self._inner is None:
+            self._inner = {}
+            for path in self.told:
+                _add(self._inner, path)
         found: List[str] = []
         folders = [folder]
         while folders:
-            inner = self._inner.get(folders.pop())
-            if inner is None:
-                return [path for path in self.told if path.startswith(folder + "/")]
-            there = [path for path in inner if path in self.told]
-            found += there
-            folders += [path for path in there if self.told[path].kind == FOLDER]
+            inner = self._inner.get(folders.pop(), ())
+            folders += inner
+            found += [path for path in inner if path in self.told]
         return found
 
     def _waits(
@@ -192,6 +191,16 @@ class Watched:
                 found.entries[path] = large.entry
                 found.unknown.pop(path, None)
             return
+
+
+def _add(inner: Dict[str, Set[str]], path: str) -> None:
+    while path:
+        folder = path.rpartition("/")[0]
+        paths = inner.setdefault(folder, set())
+        if path in paths:
+            return
+        paths.add(path)
+        path = folder
 
 
 def _is_truncated(entry: Entry, before: Entry) -> bool:
