@@ -79,12 +79,14 @@ class Safe:
         except MOVED:
             self._outcomes.look_again(change)
         except OSError as error:
-            self._outcomes.failed(change, error)
+            self._outcomes.failed(change, error, is_kept=False)
         else:
             self._sides.batch.mark(change.path)
 
     def _brought(self, change: Change, result: Entry | Answer | Failure) -> None:
-        if not isinstance(result, (Entry, Answer)):
+        if isinstance(result, OSError) and not isinstance(result, MOVED):
+            self._outcomes.failed(change, result, is_kept=False)
+        elif not isinstance(result, (Entry, Answer)):
             self._outcomes.done(change, result)
         elif change.old is not None:
             self._had.add(change.old.digest)

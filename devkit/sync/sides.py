@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from devkit.errors import EngineError
@@ -92,7 +93,7 @@ class Sides:
     def keep_known(self) -> None:
         """Store the workspace's digests for the next time."""
         if self.local.told:
-            self.ancestor.keep("local", self.workspace.records(self.local.told))
+            self._keep("local", self.workspace.records(self.local.told))
 
     def look(self, now: float) -> None:
         """Look at the workspace where it is due, and at all of it from time to time."""
@@ -200,8 +201,13 @@ class Sides:
         """Store what a look found; not in it, as both sides are in step before."""
         records, self._to_keep = self._to_keep, None
         if records is not None:
-            self.ancestor.keep("remote", records)
+            self._keep("remote", records)
             self.keep_known()
+
+    def _keep(self, side: SideName, records: dict[str, bytes]) -> None:
+        # They only save time; the disk may be full.
+        with suppress(OSError):
+            self.ancestor.keep(side, records)
 
     def _begin(self, here: Snapshot | None, there: RemoteScan) -> None:
         self.there.begin(there.entries, here.entries if here else {})
