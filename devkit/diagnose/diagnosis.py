@@ -39,7 +39,13 @@ STEPS: dict[str, tuple[Check, ...]] = {
     "start": (container.ports_free, log.server_lines, container.ended),
     "init": (failures.loading,),
     "health": (answers.health, log.operations),
-    "score": (answers.of_exchanges, answers.of_code, failures.scoring, log.workers),
+    "score": (
+        answers.of_exchanges,
+        answers.of_recorded,
+        answers.of_code,
+        failures.scoring,
+        log.workers,
+    ),
     "debugger": (editor.mapped, editor.published, editor.in_step),
 }
 
