@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ CLIENT = "devkit break"
 # The runtime looks at no more lines in one question; an expression may take its time.
 _LINES_AROUND = 400
 _TIMEOUT_S = 30
-_BUILTINS = frozenset(dir(builtins))
 
 
 @dataclass(frozen=True)
@@ -95,27 +93,6 @@ def log_message(text: str) -> str:
     # debugpy makes a % format of a text with expressions.
     is_format = any(len(part) > 1 for part in parts)
     return "".join("%%" if part == "%" and is_format else part for part in parts)
-
-
-def unknown_names(expression: str, file: Path) -> list[str]:
-    """Names in `expression` that `file` never says: debugpy takes such a condition for false."""
-    said = file.read_text("utf-8", "replace")
-    names = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
-    return sorted(name for name in names - _BUILTINS if name not in said)
-
-
-def runs_at_load_only(wanted: Place) -> bool:
-    """Whether no function's body has the line, so that no request comes by it."""
-    try:
-        tree = ast.parse(wanted.file.read_bytes())
-    except (SyntaxError, ValueError):
-        return False
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return not any(
-        node.body[0].lineno <= wanted.line <= (node.end_lineno or 0)
-        for node in ast.walk(tree)
-        if isinstance(node, functions)
-    )
 
 
 def check(target: Target, wanted: Place) -> None:

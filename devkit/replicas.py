@@ -25,6 +25,8 @@ MOST_REQUESTS = 200
 MOST_SECONDS = 10.0
 MOST_CLIENTS = 64
 _MOST = 1e9
+# Of AKS, and of a managed endpoint.
+_QUEUE_FULL = (503, 429)
 _BARS = (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
 
 Send = Callable[[], Answer]
@@ -74,6 +76,13 @@ def replicas(
     return math.ceil(exact)
 
 
+def formula(
+    rps: float, seconds_per_request: float, *, max_concurrent: int, utilization: float
+) -> str:
+    """The same, as one reads it."""
+    return f"{rps:g} rps x {shown(seconds_per_request)} / {utilization:g} / {max_concurrent}"
+
+
 def measured(send: Send, *, clients: int, clock: Callable[[], float] = time.monotonic) -> Measured:
     """Send requests, `clients` at a time, each client the next one when it has its answer.
 
@@ -113,20 +122,18 @@ def advice(
     def needed(seconds: float) -> int:
         return replicas(rps, seconds, max_concurrent=max_concurrent, utilization=target)
 
+    def said(seconds: float) -> str:
+        return formula(rps, seconds, max_concurrent=max_concurrent, utilization=target)
+
     least = needed(found.mean_s)
     most = max(least, needed(found.p95_s))
-    formula = f"{rps:g} rps x %s / {target:g} / {max_concurrent}"
-    return Advice(
-        least,
-        most,
-        round(target * 100),
-        {
-            "autoscale_min_replicas": (formula % shown(found.mean_s)) + ", by the mean",
-            "autoscale_max_replicas": (formula % shown(found.p95_s))
-            + ", by p95: when all requests are as slow as the slowest 5 %",
-            "autoscale_target_utilization": why,
-        },
-    )
+    slow = "by p95: when all requests are as slow as the slowest 5 %"
+    reasons = {
+        "autoscale_min_replicas": f"{said(found.mean_s)}, by the mean",
+        "autoscale_max_replicas": f"{said(found.p95_s)}, {slow}",
+        "autoscale_target_utilization": why,
+    }
+    return Advice(least, most, round(target * 100), reasons)
 
 
 def chart(
@@ -194,13 +201,15 @@ class _Load:
 
 
 def _checked(answer: Answer, count: int) -> None:
-    if not answer.ok:
-        raise ServiceError(
-            f"The measurement stopped after {count} requests: the service answered "
-            f"{answer.status}.",
-            hint="`devkit invoke -d @sample.json` shows the answer; 503 is a queue that is full: "
-            "fewer --clients, or more runtime.workers.",
-        )
+    if answer.ok:
+        return
+    hint = "`devkit invoke` with the same --data shows the answer."
+    if answer.status in _QUEUE_FULL:
+        hint = "The queue may be full: fewer --clients, or more runtime.workers."
+    raise ServiceError(
+        f"The measurement stopped after {count} requests: the service answered {answer.status}.",
+        hint=hint,
+    )
 
 
 def _utilization(found: Measured) -> tuple[float, str]:

@@ -69,8 +69,11 @@ def parsed(line: str) -> click.Context:
 
 
 @pytest.mark.parametrize("line", DEVKIT_LINES)
-def test_a_line_in_the_documents_is_a_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / "examples/iris")
+def test_a_line_in_the_documents_is_a_command(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cases").mkdir()
+    monkeypatch.chdir(tmp_path)
     parsed(line)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from devkit.cli.group import command
 from devkit.cli.inside import up
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
         'devkit break score.py:12 --log "data={data}"',
     ],
 )
-@click.argument("place", metavar="FILE:LINE")
+@click.argument(
+    "place",
+    metavar="FILE:LINE",
+    shell_complete=lambda _ctx, _param, typed: [CompletionItem(typed, type="file")],
+)
 @click.option("--if", "condition", metavar="EXPR", help="Stop only where this is true.")
 @click.option("--log", metavar="MSG", help='Print "x={x}" each time instead of stopping.')
 @click.option("--once", is_flag=True, help="Show the first stop and end; nothing is asked.")
@@ -78,13 +83,16 @@ def _target(session: Workspace) -> tuple[Target, list[Path]]:
 
 
 def _warn(app: App, wanted: Place, point: Breakpoint) -> None:
-    from devkit import breaking
+    from devkit.debug import line_facts
 
-    if breaking.runs_at_load_only(wanted):
+    source = wanted.file.read_bytes()
+    if line_facts.runs_at_load_only(source, wanted.line):
         app.out.note("No request comes by this line: it runs when the file is loaded.")
-    unknown = breaking.unknown_names(point.condition or "", wanted.file) if point.condition else []
-    if unknown:
-        app.out.note(f"{wanted.file.name} never says {', '.join(unknown)}: it may not stop at all.")
+    names = line_facts.names_without_value(point.condition or "None", source, wanted.line)
+    if names:
+        has = "have" if len(names) > 1 else "has"
+        where = f"at {wanted.file.name}:{wanted.line}"
+        app.out.note(f"{', '.join(names)} {has} no value {where}: it may not stop at all.")
 
 
 def _refuse_unbound(debugger: Session, wanted: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,35 +43,67 @@ def doctor(ctx: click.Context, *, e2e: bool, fix: bool, bundle: Path | None, for
 
     Exit code 1 where something is in the way; a warning (!) is not.
     """
+    from devkit.doctor import bundle as packing
     from devkit.doctor import checks
 
     app = ctx.ensure_object(App)
     if app.dry_run and (not fix or e2e or bundle):
         raise BadValue("Only `devkit doctor --fix` has a dry run.", hint="Leave --dry-run out.")
-    if bundle and bundle.exists() and not force:
-        raise BadValue(f"{bundle} is there already.", hint="Name another one, or add --force.")
+    if bundle:
+        # Before what takes time.
+        packing.refuse(bundle, force=force)
     machine = _machine(app)
     report = checks.checked(machine)
-    result: dict[str, Any] = report.as_json()
-    text, way = str(report), None
+    told = _Told(report.as_json(), [str(report)], report.ok)
     if fix:
-        done = _fixed(app, machine, report)
-        result["dry_run" if app.dry_run else "fixed"] = done
-        verb = "Would" if app.dry_run else "Done:"
-        text += "\n\n" + ("\n".join(f"{verb} {it}" for it in done) or "There is nothing to fix.")
-    if e2e and report.has_engine:
-        way = _gone(app, machine)
-        result["steps"] = way.steps
-        result["findings"] += [way.finding] if way.finding else []
-        text += "\n\n" + "\n".join(map(str, way.steps))
-        text += f"\n\n{way.finding}" if way.finding else ""
+        _fix(app, machine, report, told)
+    if e2e:
+        _try_out(app, machine, report, told)
     if bundle:
-        result["bundle"] = {"path": bundle, "files": _bundled(app, bundle, machine, report, force)}
-        names = ", ".join(result["bundle"]["files"])
-        text += f"\n\nWrote {bundle}, for you to look at and send: {names}. Secrets are masked."
-    ok = report.ok and (way is None or way.finding is None)
-    app.out.result(result, text, ok=ok)
-    ctx.exit(0 if ok else 1)
+        _write_bundle(app, bundle, machine, told, force=force)
+    app.out.result(told.value, "\n\n".join(told.parts), ok=told.ok)
+    ctx.exit(0 if told.ok else 1)
+
+
+@dataclass
+class _Told:
+    """The answer so far: its JSON, and the parts of its text."""
+
+    value: dict[str, Any]
+    parts: list[str]
+    ok: bool
+
+
+def _fix(app: App, machine: Machine, report: Report, told: _Told) -> None:
+    done = _fixed(app, machine, report)
+    told.value["dry_run" if app.dry_run else "fixed"] = done
+    verb = "Would" if app.dry_run else "Done:"
+    told.parts.append("\n".join(f"{verb} {it}" for it in done) or "There is nothing to fix.")
+
+
+def _try_out(app: App, machine: Machine, report: Report, told: _Told) -> None:
+    if not report.has_engine:
+        told.value["steps"] = []
+        told.parts.append("Nothing was tried out: there is no engine.")
+        return
+    way = _gone(app, machine)
+    told.value["steps"] = way.steps
+    told.parts.append("\n".join(map(str, way.steps)))
+    if way.finding:
+        told.ok = False
+        told.value["findings"].append(way.finding)
+        told.parts.append(str(way.finding))
+
+
+def _write_bundle(app: App, path: Path, machine: Machine, told: _Told, *, force: bool) -> None:
+    from devkit.doctor import bundle
+
+    with _session(app, machine) as session:
+        said = {"ok": told.ok, **told.value}
+        names = bundle.written(path, machine, said, session, force=force)
+    told.value["bundle"] = {"path": path, "files": names}
+    text = f"Wrote {path}, for you to look at and send: {', '.join(names)}. Secrets are masked."
+    told.parts.append(text)
 
 
 def _machine(app: App) -> Machine:
@@ -120,13 +153,6 @@ def _gone(app: App, machine: Machine) -> Way:
             progress=progress,
             show=lambda step: progress(str(step)),
         )
-
-
-def _bundled(app: App, path: Path, machine: Machine, report: Report, force: bool) -> list[str]:
-    from devkit.doctor import bundle
-
-    with _session(app, machine) as session:
-        return bundle.written(path, machine, report, session, force=force)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from devkit.cli.options import App
 from devkit.output import jsonable
 
 if TYPE_CHECKING:
-    from devkit.replicas import Measured
+    from devkit.replicas import Advice, Measured
 
 _REQUEST_S = 60.0
 
@@ -56,25 +56,34 @@ def replicas(
     app = ctx.ensure_object(App)
     if measure == (seconds is not None):
         raise click.UsageError("Give either --seconds-per-request or --measure.", ctx)
+    if not measure and (data is not None or clients is not None):
+        raise click.UsageError("--data and --clients are for --measure.", ctx)
     share = sizes.UTILIZATION if utilization is None else utilization
     # Bad numbers are told before anything is sent.
-    count = sizes.replicas(rps, seconds or 1, max_concurrent=max_concurrent, utilization=share)
-    if not measure:
-        said = f"{rps:g} rps x {seconds:g} s / {share:g} / {max_concurrent}"
+    per_request = 1 if seconds is None else seconds
+    count = sizes.replicas(rps, per_request, max_concurrent=max_concurrent, utilization=share)
+    if seconds is not None:
+        said = sizes.formula(rps, seconds, max_concurrent=max_concurrent, utilization=share)
         app.out.result({"replicas": count}, f"{count} replicas: {said}")
         return
     found = _measured(app, data, clients or min(max_concurrent, sizes.MOST_CLIENTS))
     told = sizes.advice(found, rps, max_concurrent=max_concurrent, utilization=utilization)
-    share = told.autoscale_target_utilization / 100 if utilization is None else utilization
+    values = {"replicas": told.autoscale_min_replicas, **jsonable(found), **jsonable(told)}
+    app.out.result(values, _text(found, told, rps, max_concurrent))
+
+
+def _text(found: Measured, told: Advice, rps: float, max_concurrent: int) -> str:
+    from devkit.replicas import chart, shown
+
+    share = told.autoscale_target_utilization / 100
     lines = [
-        f"{found.requests} requests, {found.clients} at a time: mean {sizes.shown(found.mean_s)}, "
-        f"p50 {sizes.shown(found.p50_s)}, p95 {sizes.shown(found.p95_s)}",
+        f"{found.requests} requests, {found.clients} at a time: mean {shown(found.mean_s)}, "
+        f"p50 {shown(found.p50_s)}, p95 {shown(found.p95_s)}",
         *(f"{key} = {getattr(told, key)}    {why}" for key, why in told.reasons.items()),
         "",
-        sizes.chart(rps, found.mean_s, max_concurrent=max_concurrent, utilization=share),
+        chart(rps, found.mean_s, max_concurrent=max_concurrent, utilization=share),
     ]
-    values = {"replicas": told.autoscale_min_replicas, **jsonable(found), **jsonable(told)}
-    app.out.result(values, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _measured(app: App, data: str | None, clients: int) -> Measured:

@@ -44,6 +44,7 @@ _STEPS = {"next": "next", "step": "stepIn", "return": "stepOut", "continue": "co
 _STEP_S = 0.5
 # How often words of the debugger's own, such as a condition that raises, are looked for.
 _WORDS_S = 1.0
+_FOREVER_S = 10.0**7
 _LIST_AROUND = 5
 _OVER = "This stop is over: its process was reloaded or has ended."
 
@@ -217,9 +218,6 @@ def outputs(session: dap.Session) -> list[str]:
         while True:
             found.append(_words(session.wait_for("output", timeout_s=0)))
     return [text for text in found if text]
-
-
-_FOREVER_S = 10.0**7
 
 
 def _words(event: dap.Event) -> str:

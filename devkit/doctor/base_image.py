@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from devkit.config import Workspace
 from devkit.diagnose.finding import Finding
-from devkit.doctor.check import Machine, Seen
+from devkit.doctor.check import Machine, Seen, unseen
 from devkit.doctor.reach import Reach
 from devkit.engine import Engine
-from devkit.errors import ConfigError
+from devkit.errors import ConfigError, Unsupported
 from devkit.package import dockerfile, environment, image
 
 
@@ -18,15 +18,16 @@ def is_there(machine: Machine, reach: Reach) -> Seen:
     """Here, or to be had: the engine asks the registry, and nothing is pulled."""
     engine = reach.engine_or_none()
     if engine is None or engine.name == "process":
-        return Seen("no engine to ask" if engine is None else "none is needed by processes")
+        return unseen("no engine to ask" if engine is None else "none is needed by processes")
     name = _wanted(engine, machine.workspace)
     if engine.image(name) is not None:
         return Seen(f"{name} is here")
-    refusal = _refusal(reach, name)
+    try:
+        refusal = reach.asked().refusal(name)
+    except Unsupported:
+        return unseen(f"{name} is not here; this engine does not tell whether it can be pulled")
     if refusal is None:
         return Seen(f"{name} is not here; the engine can pull it")
-    if engine.name == "podman" and "404" in refusal:
-        return Seen(f"{name} is not here; this engine does not tell whether it can be pulled")
     return Seen(f"{name} is neither here nor to be had", (_missing(name, refusal),))
 
 
@@ -38,21 +39,6 @@ def _wanted(engine: Engine, workspace: Workspace | None) -> str:
         python = environment.read(workspace).python
     default = image.default_base(engine, python)
     return dockerfile.base(workspace, None, default=default).image
-
-
-def _refusal(reach: Reach, name: str) -> str | None:
-    """Ask for the image's description; return why it is not to be had."""
-    from docker.errors import DockerException
-    from requests import RequestException
-
-    client = reach.client
-    if client is None:
-        return "the engine cannot be asked"
-    try:
-        client.inspect_distribution(name)  # type: ignore[no-untyped-call]  # the stubs miss it
-    except (DockerException, RequestException) as error:
-        return " ".join(str(getattr(error, "explanation", None) or error).split())
-    return None
 
 
 def _missing(name: str, refusal: str) -> Finding:

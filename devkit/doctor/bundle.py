@@ -10,17 +10,18 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import devkit
-from devkit.config import Workspace
-from devkit.doctor.check import Machine, Report
-from devkit.doctor.masked import Masker
+from devkit.doctor.check import Machine
+from devkit.doctor.masked import Masker, handed_in
 from devkit.doctor.reach import Reach
 from devkit.env_file import read_env_file
 from devkit.errors import BadValue, DevkitError
+from devkit.launch import jsonc_tree
 from devkit.output import jsonable
 from devkit.running import RunningService
 from devkit.runtime.secret_names import is_secret
@@ -29,77 +30,105 @@ from devkit.session import Session
 _LOG_LINES = 500
 _MOST_BYTES = 2_000_000
 
+Part = Callable[[], Any]
+
+
+def refuse(target: Path, *, force: bool) -> None:
+    """Refuse a file that cannot become the bundle.
+
+    Raises:
+        BadValue: it is there already, or its folder is not.
+    """
+    if target.exists() and not force:
+        raise BadValue(f"{target} is there already.", hint="Name another one, or add --force.")
+    if not target.parent.is_dir():
+        raise BadValue(f"There is no folder {target.parent}.", hint="Make it, or name another.")
+
 
 def written(
-    target: Path, machine: Machine, report: Report, session: Session | None, *, force: bool
+    target: Path,
+    machine: Machine,
+    said: Mapping[str, Any],
+    session: Session | None,
+    *,
+    force: bool,
 ) -> list[str]:
     """Write the zip, readable by this user only; return the names of what is in it.
+
+    `said` is the command's own answer.
 
     Raises:
         BadValue: it is there already, or cannot be written.
     """
-    if target.exists() and not force:
-        raise BadValue(f"{target} is there already.", hint="Another name, or --force.")
-    parts = contents(machine, report, session)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in parts.items():
-            archive.writestr(name, text)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    refuse(target, force=force)
+    parts = contents(machine, said, session)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(packed.getvalue())
-        temporary.replace(target)
+        _put(target, _zipped(parts))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BadValue(f"{target} cannot be written: {error.strerror}.", hint="Name it.") from error
+        hint = "Name another one."
+        raise BadValue(f"{target} cannot be written: {error.strerror}.", hint=hint) from error
     return list(parts)
 
 
-def contents(machine: Machine, report: Report, session: Session | None) -> dict[str, str]:
+def contents(machine: Machine, said: Mapping[str, Any], session: Session | None) -> dict[str, str]:
     """Return what goes into it, masked, by name."""
     reach = Reach(machine.engine)
     try:
         running = _running(session)
-        secrets = _secrets(machine.workspace, running)
+        secrets = _secrets(machine, running)
         masker = Masker(secrets)
         made = dict[str, str]()
-        for name, part in _parts(machine, report, session, running, reach):
+        for name, part in _parts(machine, said, session, running, reach):
             made[name] = _text(part, masker)
         return made
     finally:
         reach.close()
 
 
-Part = Callable[[], Any]
+def _zipped(parts: Mapping[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+def _put(target: Path, data: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _parts(
     machine: Machine,
-    report: Report,
+    said: Mapping[str, Any],
     session: Session | None,
     running: RunningService | None,
     reach: Reach,
 ) -> Iterator[tuple[str, Part]]:
-    yield "doctor.json", lambda: {"ok": report.ok, **report.as_json()}
+    yield "doctor.json", lambda: said
     yield "versions.json", _versions
     yield "config.json", lambda: _config(machine)
-    yield "docker-info.json", reach.details
-    yield "docker-version.json", lambda: reach.client.version() if reach.client else None
-    for name in ("launch.json", "tasks.json"):
-        path = machine.root / ".vscode" / name
-        if path.is_file():
-            yield f"vscode/{name}", lambda path=path: _tail(path)  # type: ignore[misc]
+    engine = reach.engine_or_none()
+    if engine is None or engine.name != "process":
+        yield "docker-info.json", reach.details
+        yield "docker-version.json", lambda: reach.asked().version()
+    for path in _editor_files(machine):
+        yield f"vscode/{path.name}", partial(_tail, path)
     sync = machine.root / ".devkit" / "sync"
     for path in sorted(sync.glob("*.log")) if not sync.is_symlink() else []:
         if not path.is_symlink():
-            yield f"sync/{path.name}", lambda path=path: _tail(path)  # type: ignore[misc]
+            yield f"sync/{path.name}", partial(_tail, path)
     if session is not None and running is not None:
         yield "status.json", lambda: _status(session)
         yield "service.log", lambda: "".join(running.logs(tail=_LOG_LINES))
         image = running.container.image_id
-        yield "image.json", lambda: _image(reach, image)
+        yield "image.json", lambda: reach.asked().described(image)
 
 
 def _running(session: Session | None) -> RunningService | None:
@@ -109,15 +138,23 @@ def _running(session: Session | None) -> RunningService | None:
         return None
 
 
-def _secrets(workspace: Workspace | None, running: RunningService | None) -> set[str]:
+def _editor_files(machine: Machine) -> list[Path]:
+    paths = [machine.root / ".vscode" / name for name in ("launch.json", "tasks.json")]
+    return [path for path in paths if path.is_file()]
+
+
+def _secrets(machine: Machine, running: RunningService | None) -> set[str]:
     """Values that were handed in as variables, which a log may repeat."""
-    found = set[str]()
+    workspace, found = machine.workspace, set[str]()
     if workspace is not None:
         run = workspace.config.run
         found |= set(run.env.values()) | set(workspace.config.build.args.values())
         if run.env_file:
             with suppress(DevkitError):
                 found |= set(read_env_file(workspace.root / run.env_file).values())
+    for path in _editor_files(machine):
+        with suppress(DevkitError, OSError, ValueError, RecursionError):
+            found |= set(handed_in(jsonc_tree.data(path.read_text("utf-8"))))
     if running is not None:
         found |= {value for name, value in running.container.env.items() if is_secret(name)}
     return found
@@ -156,15 +193,6 @@ def _config(machine: Machine) -> Mapping[str, Any]:
 def _status(session: Session) -> Mapping[str, Any]:
     found, sync, differing = session.status()
     return {**jsonable(found), "sync": sync, "differing": differing}
-
-
-def _image(reach: Reach, image: str) -> Mapping[str, Any]:
-    client = reach.client
-    if client is None:
-        return {}
-    described = dict(client.inspect_image(image))  # type: ignore[no-untyped-call]
-    history = client.history(image)  # type: ignore[no-untyped-call]
-    return {"image": described, "history": history}
 
 
 def _tail(path: Path) -> str:

@@ -25,6 +25,12 @@ class Seen:
 
     text: str
     findings: tuple[Finding, ...] = ()
+    is_known: bool = True
+
+
+def unseen(why: str) -> Seen:
+    """Nothing to look at, or no way to."""
+    return Seen(why, is_known=False)
 
 
 Check = Callable[[], Seen]
@@ -53,6 +59,7 @@ class Result:
     name: str
     text: str
     findings: tuple[Finding, ...] = ()
+    is_known: bool = True
 
     @property
     def ok(self) -> bool:
@@ -63,7 +70,11 @@ class Result:
     def mark(self) -> str:
         """A sign for the line."""
         severities = {finding.severity for finding in self.findings}
-        return "✗" if "error" in severities else "!" if "warning" in severities else "✓"
+        if "error" in severities:
+            return "✗"
+        if "warning" in severities:
+            return "!"
+        return "✓" if self.is_known else "-"
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ def _result(name: str, asked: Future[Seen], deadline: float, bound_s: float) -> 
         return _broken(name, asked.exception())
     except Exception as error:  # noqa: BLE001 - likewise
         return _broken(name, error)
-    return Result(name, seen.text, seen.findings)
+    return Result(name, seen.text, seen.findings, seen.is_known)
 
 
 def _broken(name: str, error: BaseException | None) -> Result:

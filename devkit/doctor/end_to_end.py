@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devkit import config, interrupt
+from devkit import config, deleting, interrupt
 from devkit.debug import dap, proof
 from devkit.diagnose.finding import Finding
 from devkit.engine import Progress
@@ -100,8 +100,9 @@ def went(
             try:
                 _Walk(tried, way, show).all()
             finally:
-                with way.step("clean up", show), interrupt.held():
+                with way.step("clean up", show) as said, interrupt.held():
                     _removed(tried)
+                    said.append("nothing of it is left")
     except Interrupted:
         raise
     except (DevkitError, TimeoutError, OSError) as error:
@@ -231,7 +232,7 @@ def _removed(session: Session) -> None:
     """Take container, network, sync and image away."""
     if "engine" not in session.__dict__:
         return  # it was never connected to
-    session.delete(session.deletion(with_launch=False))
+    deleting.delete(session, deleting.planned(session, with_launch=False))
     session.engine.remove_image(session.workspace.config.image.tag)
 
 

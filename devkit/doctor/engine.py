@@ -11,7 +11,7 @@ from pathlib import Path
 
 from devkit import ports
 from devkit.diagnose.finding import Finding
-from devkit.doctor.check import Machine, Seen
+from devkit.doctor.check import Machine, Seen, unseen
 from devkit.doctor.reach import Reach
 from devkit.doctor.socket_rights import denied
 from devkit.engine import EngineInfo
@@ -22,6 +22,7 @@ _OLDEST = {"docker": (20, 10), "podman": (4, 0)}
 _GIB = 1 << 30
 _FULL_BYTES, _TIGHT_BYTES = _GIB, 5 * _GIB
 _FULL_FILES = 10_000
+_WITHOUT = "--engine process"
 # Where engines of a user's own listen, below the home folder.
 _OWN_SOCKETS = (
     ".docker/run/docker.sock",
@@ -51,10 +52,12 @@ def has_room(_machine: Machine, reach: Reach) -> Seen:
     """Space and files left where the engine keeps images and containers."""
     engine = reach.engine_or_none()
     if engine is None or engine.name == "process":
-        return Seen("no engine to look at" if engine is None else "none is needed by processes")
+        return unseen("no engine to look at" if engine is None else "none is needed by processes")
     folder = Path(str(reach.details().get("DockerRootDir") or ""))
     if not ports.is_local(engine.info().endpoint) or not folder.is_dir():
-        return Seen("the engine keeps its files on a machine of its own; `docker system df` tells")
+        return unseen(
+            "the engine keeps its files on a machine of its own; `docker system df` tells"
+        )
     return _room(folder)
 
 
@@ -64,7 +67,7 @@ def has_buildx(_machine: Machine, reach: Reach) -> Seen:
 
     engine = reach.engine_or_none()
     if engine is not None and engine.name != "docker":
-        return Seen(f"not used with {engine.name}")
+        return unseen(f"not used with {engine.name}")
     if buildx.is_installed():
         return Seen("installed")
     finding = Finding(
@@ -113,13 +116,11 @@ def _unreachable(error: DevkitError, machine: Machine) -> Finding:
     elif any(machine.engine.values()) or os.environ.get("DOCKER_HOST"):
         # An address that somebody named: to start another one would not help.
         remedy = error.hint or remedy
-    return Finding(
-        "engine-unreachable",
-        "error",
-        "No container engine answers.",
-        cause,
-        f"{remedy} Without one: --engine process runs the service as a process.",
-    )
+    if _WITHOUT not in remedy:
+        remedy += f" Without one: {_WITHOUT} runs the service as a process."
+    title = "No container engine answers."
+    # The error's first sentence may be the title's.
+    return Finding("engine-unreachable", "error", title, cause.removeprefix(f"{title} "), remedy)
 
 
 def _other_sockets() -> Iterator[Path]:

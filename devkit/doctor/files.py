@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from devkit.diagnose.finding import Finding
-from devkit.doctor.check import Machine, Seen
+from devkit.doctor.check import Machine, Seen, unseen
 from devkit.sync.agent import places
 
 # Events of other machines never arrive there; 9p and drvfs are how WSL shows Windows' disks.
@@ -34,11 +34,12 @@ def limits(machine: Machine) -> Seen:
     watches = _number(machine.system / _INOTIFY / "max_user_watches")
     instances = _number(machine.system / _INOTIFY / "max_user_instances")
     if watches is None or instances is None:
-        return Seen("this system has none")
+        return unseen("this system has none")
     folders, is_all = counted(machine.workspace.source if machine.workspace else machine.root)
     used_instances, used_watches = _used(machine.system / "proc")
     more = "" if is_all else " or more"
-    text = f"{watches} watches ({used_watches} in use) for {folders}{more} folders"
+    noun = "folder" if folders == 1 and is_all else "folders"
+    text = f"{watches} watches ({used_watches} in use) for {folders}{more} {noun}"
     findings = list[Finding]()
     if used_watches + folders > watches:
         findings.append(_few("watches", folders + used_watches, watches, 524288))
@@ -70,7 +71,7 @@ def file_system(machine: Machine) -> Seen:
             "Work in a folder of a local disk.",
         )
         return Seen(f"{kind} at {mount}", (finding,))
-    return Seen(f"{kind} at {mount}" if kind else "not known")
+    return Seen(f"{kind} at {mount}") if kind else unseen("not known")
 
 
 def counted(folder: Path, *, most_s: float = _MOST_S) -> tuple[int, bool]:

@@ -13,8 +13,7 @@ from pathlib import Path
 import devkit
 from devkit import launch
 from devkit.diagnose.finding import Finding
-from devkit.doctor.check import Machine, Seen
-from devkit.doctor.engine_time import parsed
+from devkit.doctor.check import Machine, Seen, unseen
 from devkit.doctor.reach import Reach
 
 _MOST_APART_S = 5.0
@@ -69,22 +68,19 @@ def clock(_machine: Machine, reach: Reach) -> Seen:
     if engine is None or engine.name == "process":
         return Seen("is plausible")
     began = time.time()
-    there = str((reach.client.info() if reach.client else {}).get("SystemTime") or "")
+    there = reach.asked().clock()
+    if there is None:
+        return unseen("the engine does not tell its own")
     apart_s = apart(there, began, time.time())
-    if apart_s is None:
-        return Seen("the engine does not tell its own")
     text = f"the engine's is {abs(apart_s):.1f} s {'ahead' if apart_s > 0 else 'behind'}"
     if abs(apart_s) <= _MOST_APART_S:
         return Seen("the engine has the same time")
     return Seen(text, (_wrong(f"The engine's clock is {abs(apart_s):.0f} s apart and so"),))
 
 
-def apart(there: str, before: float, after: float) -> float | None:
-    """How far a time is from the span in which it was asked for; None for what is no time."""
-    said = parsed(there)
-    if said is None:
-        return None
-    return min(said - before, 0.0) if said < before else max(said - after, 0.0)
+def apart(there: float, before: float, after: float) -> float:
+    """How far a time is from the span in which it was asked for."""
+    return min(there - before, 0.0) if there < before else max(there - after, 0.0)
 
 
 def _wrong(what: str) -> Finding:

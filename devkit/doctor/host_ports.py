@@ -6,7 +6,7 @@ from devkit import container as step_run
 from devkit import contract, ports
 from devkit.config import PortsSection
 from devkit.diagnose.finding import Finding
-from devkit.doctor.check import Machine, Seen
+from devkit.doctor.check import Machine, Seen, unseen
 from devkit.doctor.reach import Reach
 from devkit.engine import Engine, PortBinding
 from devkit.errors import PortInUse
@@ -18,7 +18,7 @@ def are_free(machine: Machine, reach: Reach) -> Seen:
     """Both ports, on loopback."""
     engine = reach.engine_or_none()
     if engine and engine.name != "process" and not ports.is_local(engine.info().endpoint):
-        return Seen("they are on the engine's machine, and were not looked at")
+        return unseen("they are on the engine's machine, and were not looked at")
     own = _own(engine, machine)
     said, findings = list[str](), list[Finding]()
     for binding in _wanted(machine):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from devkit.runtime.secret_names import MASK, is_secret
 _VALUES_OF = {"env", "environment", "args", "envvars", "build-args"}
 # A short one is in many words.
 _SHORTEST_SECRET = 4
+_SHORTEST_NUMBER = 6
+_PLAIN = {"true", "false", "none", "null"}
 
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/@\"']+(?=@)")
 _QUERY = re.compile(r"(?i)([?&](?:sig|token|key|password|secret|code)=)[^&\s\"']+")
@@ -39,7 +42,7 @@ class Masker:
     """Masks texts and JSON values; `secrets` are values that are known not to be shown."""
 
     def __init__(self, secrets: Collection[str] = (), *, home: Path | None = None) -> None:
-        wanted = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        wanted = filter(_is_telling, secrets)
         # The longest first: another may be a part of it.
         found = sorted(map(re.escape, wanted), key=len, reverse=True)
         self._secrets = re.compile("|".join(found)) if found else None
@@ -64,7 +67,7 @@ class Masker:
             return {
                 self.text(str(key)): MASK
                 if is_secret(str(key)) and inner not in (None, "", [], {})
-                else self.value(inner, hides=hides or str(key).lower() in _VALUES_OF)
+                else self.value(inner, hides=hides or _is_handed_in(str(key), inner))
                 for key, inner in value.items()
             }
         if isinstance(value, list | tuple):
@@ -75,6 +78,33 @@ class Masker:
             name, equals, _ = value.partition("=")
             return f"{name}={MASK}" if equals else MASK
         return self.text(value)
+
+
+def handed_in(value: Any) -> Iterator[str]:
+    """Find what somebody chose to hand in: the values of variables, and of options named so."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(inner, Mapping) and _is_handed_in(str(key), inner):
+                yield from (text for text in inner.values() if isinstance(text, str))
+            else:
+                yield from handed_in(inner)
+    elif isinstance(value, list | tuple):
+        for option, text in pairwise(value):
+            if isinstance(option, str) and isinstance(text, str) and is_secret(option):
+                yield text
+        for inner in value:
+            yield from handed_in(inner)
+
+
+def _is_handed_in(key: str, inner: Any) -> bool:
+    """Whether these are values of variables; `environment` of devkit.yaml is a file's name."""
+    return key.lower() in _VALUES_OF and isinstance(inner, Mapping | list | tuple)
+
+
+def _is_telling(secret: str) -> bool:
+    """Whether a value stands for itself only; "true" and 8000 are in many lines that matter."""
+    is_plain = secret.lower() in _PLAIN or (secret.isdigit() and len(secret) < _SHORTEST_NUMBER)
+    return len(secret) >= _SHORTEST_SECRET and not is_plain and not secret.startswith("${")
 
 
 def _named(match: re.Match[str]) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
-from functools import cached_property
-from typing import Any
-
-from docker import APIClient
+from typing import Any, TypeVar
 
 from devkit.doctor.check import in_background
 from devkit.engine import Engine
-from devkit.engines import connect, docker_client
-from devkit.engines.endpoint import endpoints
-from devkit.errors import EngineError
+from devkit.engines import connect
+from devkit.engines.docker_asked import Asked
+from devkit.errors import NoEngine
 
 _CONNECT_S = 8.0
-_ASK_S = 5
+_T = TypeVar("_T")
 
 
 class Reach:
@@ -26,7 +24,8 @@ class Reach:
         self._choice = choice
         kind, host, context = (choice.get(name) for name in ("engine", "host", "context"))
         self._engine = in_background(lambda: connect(kind, host=host, context=context))
-        self._details = in_background(self._asked)
+        self._asked = in_background(self._opened)
+        self._details = in_background(lambda: self.asked().details())
 
     def engine(self) -> Engine:
         """Return it.
@@ -34,45 +33,43 @@ class Reach:
         Raises:
             DevkitError: it is not to be had, and why.
         """
-        return self._engine.result(_CONNECT_S)
+        try:
+            return self._engine.result(_CONNECT_S)
+        except TimeoutError:
+            raise NoEngine(
+                f"The engine gave no answer within {_CONNECT_S:.0f} s.",
+                hint="It hangs: restart it.",
+            ) from None
 
     def engine_or_none(self) -> Engine | None:
-        """Return it where it answers."""
-        try:
+        """Return it where it answers; the check of the engine says why it does not."""
+        with suppress(Exception):
             return self.engine()
-        except Exception:  # noqa: BLE001 - the check of the engine says why
-            return None
+        return None
+
+    def asked(self) -> Asked:
+        """Return what can be asked about its machine; of a Docker-like engine only.
+
+        Raises:
+            DevkitError: it is not to be had, and why.
+        """
+        return self._asked.result(_CONNECT_S)
 
     def details(self) -> Mapping[str, Any]:
-        """Return what the engine says of itself (`docker info`); {} for processes."""
+        """Return what the engine says of itself (`docker info`)."""
         return self._details.result(_CONNECT_S)
-
-    @cached_property
-    def client(self) -> APIClient | None:
-        """The SDK's client, which waits for no answer longer than some seconds."""
-        url = self.engine().info().endpoint
-        kind, host, context = (self._choice.get(name) for name in ("engine", "host", "context"))
-        for endpoint in endpoints(kind, host=host, context=context):
-            if endpoint.url == url:
-                client = docker_client.connected(endpoint)
-                client.timeout = _ASK_S
-                return client
-        return None
 
     def close(self) -> None:
         """Let go."""
-        if self._engine.done() and (engine := self.engine_or_none()):
+        # What has not answered by now is left behind with its thread.
+        if (engine := _result_now(self._engine)) is not None:
             engine.close()
-        client = self.__dict__.get("client")
-        if client is not None:
-            with suppress(OSError):
-                client.close()
+        if (asked := _result_now(self._asked)) is not None:
+            asked.close()
 
-    def _asked(self) -> Mapping[str, Any]:
-        engine = self.engine()
-        if engine.name == "process":
-            return {}
-        client = self.client
-        if client is None:
-            raise EngineError("The engine's address cannot be found again.")
-        return dict(client.info())
+    def _opened(self) -> Asked:
+        return Asked.open(self.engine().info().endpoint, self._choice)
+
+
+def _result_now(asked: Future[_T]) -> _T | None:
+    return asked.result() if asked.done() and asked.exception() is None else None

@@ -13,16 +13,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from devkit import contract
-from devkit.commit.files import READING
 from devkit.config import Workspace
 from devkit.diagnose.finding import Finding
 from devkit.doctor.check import Machine
-from devkit.doctor.engine_time import parsed
 from devkit.doctor.reach import Reach
 from devkit.engine import Engine
+from devkit.engines.docker_asked import Asked
 from devkit.errors import EngineError
 from devkit.own_folder import NAME
 from devkit.sync import control
@@ -31,6 +29,7 @@ from devkit.sync.agent.side import Side
 
 # Younger ones may be of a devkit that is at work.
 ABANDONED_S = 3600.0
+_SERVICE = contract.LABEL_SERVICE
 _ENOUGH = {"watches": 524288, "instances": 1024}
 
 
@@ -56,8 +55,8 @@ def planned(
         found += _of_workspace(machine.workspace)
     engine = reach.engine_or_none()
     if engine is not None and engine.name != "process":
-        found += _containers(engine, reach, older_s)
-        found += _networks(engine, reach, older_s)
+        found += _containers(engine, reach.asked(), older_s)
+        found += _networks(engine, reach.asked(), older_s)
     return [*found, *_limits(machine, findings)]
 
 
@@ -156,34 +155,21 @@ def _cleared(path: Path) -> None:
         os.close(folder)
 
 
-def _containers(engine: Engine, reach: Reach, older_s: float) -> Iterator[Repair]:
-    assert reach.client is not None
-    for entry in reach.client.containers(all=True, filters={"label": [READING]}):
-        if entry.get("State") != "created" or time.time() - entry["Created"] < older_s:
-            continue
-        text = f"remove a container that was made to read an image only: {entry['Id'][:12]}"
-        yield Repair(text, partial(engine.remove, entry["Id"]))
+def _containers(engine: Engine, asked: Asked, older_s: float) -> Iterator[Repair]:
+    for left in asked.never_started(contract.LABEL_READING):
+        if left.age_s >= older_s:
+            text = f"remove a container that was made to read an image only: {left.id[:12]}"
+            yield Repair(text, partial(engine.remove, left.id))
 
 
-def _networks(engine: Engine, reach: Reach, older_s: float) -> Iterator[Repair]:
-    assert reach.client is not None
-    labelled = {c.labels[contract.LABEL_SERVICE] for c in engine.containers({_SERVICE: ""})}
-    for network in reach.client.networks(filters={"label": [_SERVICE]}):
-        service = (network.get("Labels") or {}).get(_SERVICE, "")
-        name = str(network["Name"])
-        is_ours = name == f"devkit-{service}" and service not in labelled
-        if is_ours and _age_s(network) >= older_s and not network.get("Containers"):
-            text = f"remove the network of a service that is gone: {name}"
-            yield Repair(text, partial(engine.remove_network, name))
-
-
-_SERVICE = contract.LABEL_SERVICE
-
-
-def _age_s(network: dict[str, Any]) -> float:
-    """How old it is; 0 where the engine does not say, so that it is left alone."""
-    made = parsed(str(network.get("Created") or ""))
-    return 0.0 if made is None else time.time() - made
+def _networks(engine: Engine, asked: Asked, older_s: float) -> Iterator[Repair]:
+    has_container = {c.labels[_SERVICE] for c in engine.containers({_SERVICE: ""})}
+    for left in asked.networks(_SERVICE):
+        service = left.labels.get(_SERVICE, "")
+        is_ours = left.name == f"devkit-{service}" and service not in has_container
+        if is_ours and left.age_s >= older_s:
+            text = f"remove the network of a service that is gone: {left.name}"
+            yield Repair(text, partial(engine.remove_network, left.name))
 
 
 def _limits(machine: Machine, findings: Sequence[Finding]) -> Iterator[Repair]:
@@ -196,4 +182,4 @@ def _limits(machine: Machine, findings: Sequence[Finding]) -> Iterator[Repair]:
             text = (
                 f"raise fs.inotify.max_user_{what} of this machine to {enough}, until it restarts"
             )
-            yield Repair(text, lambda path=path, n=enough: path.write_text(f"{n}\n"), asks=True)  # type: ignore[misc]
+            yield Repair(text, partial(path.write_text, f"{enough}\n", "ascii"), asks=True)

@@ -80,13 +80,14 @@ class Pool:
         self._queue_timeout_s = queue_timeout_s
         self._queue_wait_s = queue_timeout_s if queue_wait_s is None else queue_wait_s
         self._seats_per_worker = seats_per_worker
-        self._seated = 0
+        # Who waits for a worker, in the order in which they came.
+        self._line: List[object] = []
+        # Of each HTTP thread: whether a reload cut its request short, which it then asks for again.
+        self._of_thread = threading.local()
         self._free: List[Lease] = []
         self._leases: Dict[int, Lease] = {}
         self._paused = False
         self._is_held = False
-        # How many requests wait for a worker.
-        self.waiting = 0
         self.phase = "starting"
         self.failure: Optional[Failure] = None
         # Set by the supervisor; when it says True, a call of hold(False) follows.
@@ -103,62 +104,72 @@ class Pool:
             NotWanted: the client left. Unavailable: the service failed, or none became free in
             time.
         """
+        me = object()
         with self._changed:
-            self.waiting += 1
+            self._line.insert(0 if self._was_cut() else len(self._line), me)
             try:
-                self._wait(is_wanted)
+                self._wait(me, is_wanted)
+                worker = self._free.pop(0)
             finally:
-                self.waiting -= 1
-            worker = self._free.pop(0)
+                self._line.remove(me)
+                # Who comes next may be first now.
+                self._changed.notify_all()
             lease = Lease(worker.pid, worker.port)
             self._leases[lease.pid] = lease
             return lease
 
-    def _wait(self, is_wanted: Callable[[], bool]) -> None:
+    def _was_cut(self) -> bool:
+        """Whether this request had a worker already: it came before all that wait."""
+        was_cut = getattr(self._of_thread, "was_cut", False)
+        self._of_thread.was_cut = False
+        return was_cut
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a worker."""
+        return len(self._line)
+
+    def _wait(self, me: object, is_wanted: Callable[[], bool]) -> None:
         waited, queued, before, is_seated = 0.0, 0.0, time.monotonic(), False
-        try:
-            while self.phase == "stopping" or not self._may_take():
-                if not self._is_held or self.phase == "stopping":
-                    self._refuse_if_failed()
-                is_seated = is_seated or self._sits_down()
-                # A reload is ours, not a queue: it turns nobody away.
-                is_queued = self.phase == "ready" and not self._is_held and not is_seated
-                left_s = self._queue_timeout_s - waited
-                if is_queued:
-                    left_s = min(left_s, self._queue_wait_s - queued)
-                if left_s <= 0:
-                    raise Unavailable(*self._too_long())
-                self._changed.wait(min(0.5, left_s))
-                now = time.monotonic()
-                passed = 0.0 if self._paused else now - before
-                waited += passed
-                queued += passed if is_queued else 0.0
-                before = now
-                if not is_wanted():
-                    raise NotWanted
-        finally:
-            self._seated -= is_seated
+        while self.phase == "stopping" or not self._may_take(me):
+            if not self._is_held or self.phase == "stopping":
+                self._refuse_if_failed()
+            is_seated = is_seated or self._has_seat(me)
+            # A reload is ours, not a queue: it turns nobody away.
+            is_queued = self.phase == "ready" and not self._is_held and not is_seated
+            left_s = self._queue_timeout_s - waited
+            if is_queued:
+                left_s = min(left_s, self._queue_wait_s - queued)
+            if left_s <= 0:
+                raise Unavailable(*self._too_long())
+            self._changed.wait(min(0.5, left_s))
+            now = time.monotonic()
+            passed = 0.0 if self._paused else now - before
+            waited += passed
+            queued += passed if is_queued else 0.0
+            before = now
+            if not is_wanted():
+                raise NotWanted
 
-    def _sits_down(self) -> bool:
-        """Take a seat at a worker if there is one; whoever has it is not in the queue any more."""
-        at_workers = len(self._leases) + self._seated
+    def _has_seat(self, me: object) -> bool:
+        """Whether there is a seat at a worker; whoever has it is not in the queue any more."""
         workers = len(self._free) + len(self._leases)
-        has_seat = at_workers < workers * self._seats_per_worker
-        self._seated += has_seat
-        return has_seat
+        before_me = len(self._leases) + self._line.index(me)
+        return before_me < workers * self._seats_per_worker
 
-    def _may_take(self) -> bool:
-        """Whether a worker is free and runs the code that is on disk.
+    def _may_take(self, me: object) -> bool:
+        """Whether a worker is free for this request, and runs the code that is on disk.
 
         A request sent right after a save may be here before the event of the save.
         """
         is_deciding = bool(self._free) or self.phase in ("failed", "crash_loop")
         if is_deciding and not self._is_held and self.is_stale():
             self._is_held = True
-        return bool(self._free) and not self._is_held
+        return self._line.index(me) < len(self._free) and not self._is_held
 
     def release(self, lease: Lease) -> None:
         """Give the worker back, unless it was ended meanwhile."""
+        self._of_thread.was_cut = lease.ended_as == outcome.REPLACED
         with self._changed:
             if self._leases.get(lease.pid) is lease:
                 del self._leases[lease.pid]

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.integration.test_cli import DEVKIT, ROOT, Workspace
-from tests.running import Later, Reply
+from tests.running import Later, Reply, until
 
 pytestmark = pytest.mark.engine
 
@@ -86,6 +87,14 @@ class Typing:
     def type(self, line: str) -> None:
         os.write(self.input, f"{line}\n".encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C while it waits.
+
+        input() with readline overlooks a signal that comes between its prompt and its waiting.
+        """
+        until(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING)
+        self.process.send_signal(signal.SIGINT)
+
     def answered(self) -> int:
         assert self.sent is not None
         return self.sent.reply().status
@@ -141,7 +150,7 @@ def test_a_terminal_has_a_prompt_and_colours_and_ctrl_c_leaves(service: Workspac
     typing.type("p 6 * 7")
     typing.until("42")
     typing.until("(devkit) ")
-    typing.process.send_signal(signal.SIGINT)
+    typing.interrupt()
     assert typing.ended() == 130
     assert typing.answered() == 200
     assert service.json("status")["runtime"]["attached"] is None
@@ -178,7 +187,7 @@ def test_logpoints_print_until_ctrl_c(service: Workspace) -> None:
         typing.send()
         typing.until("came by 42\n")
         assert typing.answered() == 200
-    typing.process.send_signal(signal.SIGINT)
+    typing.interrupt()
     assert typing.ended() == 130
 
 
@@ -188,7 +197,7 @@ def test_a_second_debugger_is_refused_by_name(service: Workspace) -> None:
     refused = service.json("break", at(service))
     assert refused["error"]["code"] == "AlreadyAttached"
     assert "devkit break is already attached" in refused["error"]["message"]
-    typing.process.send_signal(signal.SIGINT)
+    typing.interrupt()
     assert typing.ended() == 130
 
 

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from devkit import contract
-from devkit.commit.files import READING
 from devkit.config import load
 from devkit.doctor import repair
 from devkit.doctor.check import Machine
@@ -29,6 +28,7 @@ from devkit.doctor.reach import Reach
 from devkit.engine import Engine
 from devkit.engines import connect
 from devkit.errors import EngineError
+from tests.integration.test_engine_podman import podman_service
 from tests.running import free_port
 
 pytestmark = pytest.mark.engine
@@ -94,8 +94,9 @@ def test_this_machine_is_ready(folder: Path) -> None:
 
 
 def test_an_engine_that_is_stopped(folder: Path) -> None:
-    said = doctor(folder, "--host", f"unix://{folder}/none.sock")
+    said = doctor(folder, "--e2e", "--host", f"unix://{folder}/none.sock")
     found = finding(said, "engine-unreachable")
+    assert said["steps"] == []
     assert "none.sock" in found["cause"]
     assert found["severity"] == "error"
 
@@ -103,7 +104,7 @@ def test_an_engine_that_is_stopped(folder: Path) -> None:
 def test_a_socket_that_an_engine_has_left(folder: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as ended:
         ended.bind(str(folder / "left.sock"))
-    said = doctor(folder, "--host", f"unix://{folder}/left.sock")
+    said = doctor(folder, "--e2e", "--host", f"unix://{folder}/left.sock")
     assert "Nobody answers" in finding(said, "engine-unreachable")["cause"]
 
 
@@ -119,6 +120,7 @@ def test_a_user_without_rights_is_told_which_group_to_join() -> None:
             (folder / "engine.sock").chmod(0o660)
             said = doctor(
                 folder,
+                "--e2e",
                 "--host",
                 f"unix://{folder}/engine.sock",
                 env={**FREE, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
@@ -127,6 +129,15 @@ def test_a_user_without_rights_is_told_which_group_to_join() -> None:
     found = finding(said, "engine-denied")
     assert "the group root (mode 660); nobody is neither" in found["cause"]
     assert "usermod -aG root nobody" in found["remedy"]
+
+
+def test_an_engine_that_hangs(folder: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as silent:
+        silent.bind(str(folder / "silent.sock"))
+        silent.listen()
+        said = doctor(folder, "--e2e", "--host", f"unix://{folder}/silent.sock")
+    assert "no answer within" in finding(said, "engine-unreachable")["cause"]
+    assert not said["ok"]
 
 
 def test_a_port_that_a_process_has(folder: Path) -> None:
@@ -154,10 +165,24 @@ def test_a_port_that_a_container_has(folder: Path, base_image: str) -> None:
 def test_a_base_image_that_no_registry_has(folder: Path) -> None:
     # Nothing listens there: a registry that is down.
     name = f"127.0.0.1:{free_port()}/devkit-test-none:1"
-    said = doctor(folder, env={**FREE, "DEVKIT_IMAGE_BASE": name})
+    said = doctor(folder, "--e2e", env={**FREE, "DEVKIT_IMAGE_BASE": name})
     found = finding(said, "base-image-missing")
+    assert finding(said, "e2e-package")["cause"]
     assert name in found["title"]
     assert "refused" in found["evidence"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("podman"), reason="there is no Podman: sudo scripts/test-engines"
+)
+def test_podman_does_not_tell_what_it_could_pull(folder: Path) -> None:
+    # Not in the test's folder: a socket's path may have 107 bytes.
+    with tempfile.TemporaryDirectory() as place, podman_service(Path(place)) as address:
+        said = doctor(folder, "--engine", "podman", "--host", address)
+    seen = {check["name"]: check["text"] for check in said["checks"]}
+    assert seen["engine"].startswith("podman ")
+    assert "does not tell" in seen["base image"]
+    assert said["ok"]
 
 
 def test_no_editor_on_the_path(folder: Path) -> None:
@@ -214,7 +239,7 @@ def _await(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
 )
 def test_a_disk_that_is_full(folder: Path) -> None:
     with small_engine() as host:
-        said = doctor(folder, "--host", host)
+        said = doctor(folder, "--e2e", "--host", host)
     found = finding(said, "disk-full")
     assert "/data" in found["cause"]
     assert "prune" in found["remedy"]
@@ -274,7 +299,10 @@ def test_a_ctrl_c_leaves_nothing(folder: Path) -> None:
 
 def test_a_bundle_has_no_secret_and_is_not_written_over(folder: Path) -> None:
     (folder / ".vscode").mkdir()
-    entry = '{"configurations": [{"name": "x", "env": {"A": "v"}, "apiKey": "S3CR3T-in-file"}]}'
+    entry = (
+        '{// why\n"configurations": [{"name": "x", "apiKey": "S3CR3T-in-file",'
+        ' "env": {"A": "S3CR3T-variable"}, "args": ["--token", "S3CR3T-argument"]}]}'
+    )
     (folder / ".vscode/launch.json").write_text(entry, "utf-8")
     yaml = 'run: {env: {DB: "S3CR3T-in-yaml"}}\nbuild: {args: {X: "S3CR3T-arg"}}\n'
     (folder / "devkit.yaml").write_text(yaml, "utf-8")
@@ -299,7 +327,7 @@ def test_fix_removes_what_is_abandoned_and_a_dry_run_says_so(
 ) -> None:
     service = f"doctor-gone-{os.getpid()}"
     network = f"devkit-{service}"
-    held = engine.create(base_image, {READING: "1"})
+    held = engine.create(base_image, {contract.LABEL_READING: "1"})
     engine.ensure_network(network, {contract.LABEL_SERVICE: service})
     reach = Reach({})
     try:

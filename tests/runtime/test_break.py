@@ -15,7 +15,6 @@ from devkit.engine import Placement
 from devkit.errors import AlreadyAttached, BadValue, DevkitError, MappingNotProved
 from devkit.running import Address
 from tests.running import HELPER, SCORE, Later, Service, until
-from tests.runtime.conftest import Start
 
 
 @dataclass
@@ -234,15 +233,6 @@ def test_a_log_message_with_bad_braces_is_refused(text: str) -> None:
         breaking.log_message(text)
 
 
-def test_what_may_never_stop_is_known(tmp_path: Path) -> None:
-    file = tmp_path / "score.py"
-    file.write_text(SCORE)
-    assert breaking.unknown_names("len(data) > total and rows", file) == ["rows"]
-    at_load = breaking.Place(file, SCORE.splitlines().index("def run(raw_data):") + 1)
-    assert breaking.runs_at_load_only(at_load)
-    assert not breaking.runs_at_load_only(breaking.Place(file, at_load.line + 1))
-
-
 def test_what_a_container_says_of_local_files_is_not_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("password\n")
@@ -253,56 +243,6 @@ def test_what_a_container_says_of_local_files_is_not_read(tmp_path: Path) -> Non
     for path in (secret, folder / "link.py", folder / ".." / "secret.txt"):
         assert view.source(At("f\x1b]0;x", str(path), 1)) == ()
     assert "\x1b" not in view.place(At("f\x1b]0;x", "a\nb", 1))
-
-
-SLOW = """\
-import json, os, time
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def init():
-    pass
-
-
-def run(raw_data):
-    print("began", json.loads(raw_data)["number"], flush=True)
-    while not os.path.exists(os.path.join(HERE, "go")):
-        time.sleep(0.02)
-    return 1
-"""
-
-
-def spike(start: Start, count: int, served: int, **env: str) -> list[int]:
-    """Send requests while none ends, until all but `served` have been turned away."""
-    service = start(files={"score.py": SLOW}, env=env)
-    workers = int(env.get("DEVKIT_WORKERS", "1"))
-    until(lambda: service.log().count("ready in") >= 1)
-    sent = [service.later(body=b'{"number": %d}' % number) for number in range(count)]
-    until(lambda: service.log().count("began") == workers)
-    until(lambda: sum(not request.is_waiting for request in sent) == count - served)
-    Path(service.remote_source, "go").touch()
-    return sorted(request.reply().status for request in sent)
-
-
-def test_a_spike_is_turned_away_as_in_the_cloud(start: Start) -> None:
-    assert spike(start, 5, 1) == [200, 503, 503, 503, 503]
-
-
-def test_requests_that_a_worker_may_have_wait_at_it(start: Start) -> None:
-    env = {"DEVKIT_MAX_CONCURRENT_REQUESTS": "3", "DEVKIT_MAX_QUEUE_WAIT_MS": "0"}
-    assert spike(start, 5, 3, **env) == [200, 200, 200, 503, 503]
-
-
-def test_a_managed_endpoint_has_its_own_code_for_it(start: Start) -> None:
-    assert spike(start, 3, 1, DEVKIT_STATUS="managed") == [200, 429, 429]
-
-
-def test_a_reload_turns_nobody_away(start: Start) -> None:
-    service = start(env={"DEVKIT_MAX_QUEUE_WAIT_MS": "0"})
-    slow_init = "def init():\n    import time\n    time.sleep(1)\n"
-    service.bump(lambda text: text.replace("def init():\n", slow_init))
-    assert service.request().json["version"] == 2
 
 
 def test_a_stop_at_a_breakpoint_is_no_queue(debugged: Debugged) -> None:

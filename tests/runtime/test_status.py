@@ -84,7 +84,6 @@ ROWS = {
     "stubborn": (504, 500, 408),
 }
 BODIES = {"nothing": b'{"version": 1}', "none": b"{}", "nan": b"NaN", "own": b"mine"}
-QUEUE_FULL = {"aks": 503, "raw": 503, "managed": 429}
 # The code that a managed endpoint's 424 stands for.
 ORIGINAL = {"raise": "500", "set": "500", "bytes": "500", "sys.exit": "500"}
 ORIGINAL |= {"exit": "502", "segfault": "502"}
@@ -138,19 +137,6 @@ def test_the_servers_own_refusals_are_the_same_under_each_profile(
     assert service.request("GET", "/").status == 200
     assert service.request("GET", "/swagger.json").status == 200
     assert service.request(headers={"x-ms-request-id": "x" * 101}).status == 431
-
-
-def test_a_request_that_waits_too_long_for_a_busy_worker_is_told_that_the_queue_is_full(
-    profiled: tuple[str, Service],
-) -> None:
-    profile, service = profiled
-    # The worker is busy for a second longer than they may wait.
-    requests = [service.later(body=do("stubborn")) for _ in range(4)]
-    replies = [request.reply() for request in requests]
-    full = [reply for reply in replies if b"All workers were busy" in reply.body]
-    assert full
-    assert {reply.status for reply in full} == {QUEUE_FULL[profile]}
-    assert {reply.headers["Retry-After"] for reply in full} == {"1"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

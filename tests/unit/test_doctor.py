@@ -10,7 +10,8 @@ import pytest
 
 from devkit.diagnose.finding import Finding
 from devkit.doctor import editor, engine, files, host
-from devkit.doctor.check import Machine, Report, Seen, examined
+from devkit.doctor.check import Machine, Report, Seen, examined, unseen
+from devkit.engines.docker_asked import unix_seconds
 
 WARNING = Finding("a", "warning", "It is so.", "Because.", "Do this.")
 ERROR = Finding("b", "error", "It is worse.", "Because.", "Do that.")
@@ -77,6 +78,11 @@ def test_warnings_are_no_failure_and_errors_come_first() -> None:
     assert not report.ok
     assert [result.mark for result in report.results] == ["!", "✗"]
     assert report.as_json()["checks"][0] == {"name": "x", "ok": False, "text": "x"}
+
+
+def test_what_could_not_be_looked_at_has_no_tick() -> None:
+    report = examined({"x": lambda: unseen("no engine to ask"), "y": lambda: Seen("fine")})
+    assert [(result.mark, result.ok) for result in report.results] == [("-", True), ("✓", True)]
 
 
 def test_low_limits_of_inotify_are_named_with_the_line_to_type(tmp_path: Path) -> None:
@@ -201,17 +207,21 @@ def test_how_much_room_is_enough(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1970-01-01T00:01:40.5Z", 0.0),
-        ("1970-01-01T01:01:41.000000001+01:00", 0.0),
-        ("1970-01-01T00:00:10.25Z", -89.75),
-        ("1970-01-01T00:03:22Z", 100.0),
+        ("1970-01-01T00:01:40.5Z", 100.5),
+        ("1970-01-01T01:01:41.000000001+01:00", 101.0),
+        ("1970-01-01T00:03:22Z", 202.0),
         ("nonsense", None),
         ("", None),
     ],
 )
+def test_a_time_is_read_as_engines_write_it(text: str, expected: float | None) -> None:
+    assert unix_seconds(text) == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"), [(100.5, 0.0), (102.0, 0.0), (10.25, -89.75), (202.0, 100.0)]
+)
 def test_the_engines_clock_is_compared_with_the_time_of_asking(
-    text: str, expected: float | None
+    there: float, expected: float
 ) -> None:
-    assert host.apart(text, 100.0, 102.0) == (
-        expected if expected is None else pytest.approx(expected)
-    )
+    assert host.apart(there, 100.0, 102.0) == pytest.approx(expected)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devkit.doctor.masked import Masker
+from devkit.doctor.masked import Masker, handed_in
 
 MASKER = Masker({"hunter2-x"}, home=Path("/home/ann"))
 
@@ -52,6 +52,23 @@ def test_the_home_folder_is_masked_and_no_other() -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert MASKER.text(text) == text
+
+
+def test_a_plain_value_masks_nothing_else() -> None:
+    text = "debug: true on port 8000 in ${workspaceFolder}"
+    assert Masker({"true", "8000", "${workspaceFolder}"}, home=Path("/home/ann")).text(text) == text
+
+
+def test_what_somebody_handed_in_is_found_wherever_it_stands() -> None:
+    args = ["debug", "--detach", "--api-key", "two"]
+    read = {"tasks": [{"options": {"env": {"A": "one", "B": None}}, "args": args}]}
+    assert set(handed_in(read)) == {"one", "two"}
+
+
+def test_a_files_name_is_no_variable() -> None:
+    config = {"environment": "environment.yml", "run": {"env": {"A": "hunter"}}}
+    masked = MASKER.value(config)
+    assert masked == {"environment": "environment.yml", "run": {"env": {"A": "***"}}}
 
 
 def test_all_values_of_variables_are_masked_and_their_names_stay() -> None:

@@ -42,9 +42,11 @@ def test_the_formula_is_the_guides_and_exact(
         (("--rps", "nan", "--seconds-per-request", "1"), "--rps"),
         (("--rps", "inf", "--seconds-per-request", "1"), "--rps"),
         (("--rps", "1", "--seconds-per-request", "-1"), "--seconds-per-request"),
+        (("--rps", "1", "--seconds-per-request", "0"), "--seconds-per-request"),
         (("--rps", "1", "--seconds-per-request", "1", "--target-utilization", "70"), "0.7"),
         (("--rps", "1", "--seconds-per-request", "1", "--max-concurrent", "0"), "--max-concurrent"),
         (("--rps", "1"), "--measure"),
+        (("--rps", "1", "--seconds-per-request", "1", "--clients", "2"), "--measure"),
         (("--rps", "1", "--measure", "--seconds-per-request", "1"), "--measure"),
     ],
 )
