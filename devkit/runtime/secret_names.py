@@ -1,4 +1,4 @@
-"""Which names stand for secrets: the rule of devkit/audit/settings.py, and HTTP's own names."""
+"""Which names stand for secrets, for what is recorded here and for devkit's audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 MASK = "***"
 
-# Words of a name, as TOKENIZERS_PARALLELISM is no token; a test compares them with the audit's.
+# Words of a name, as TOKENIZERS_PARALLELISM is no token, nor GPG_KEY (a fingerprint) a key.
 WORDS = {
     "APIKEY",
     "CREDENTIAL",
