@@ -133,7 +133,7 @@ def reload(app: App) -> None:
 
 
 def request_body(data: str | None, root: Path) -> bytes | None:
-    """Return what -d says: a text, @FILE (here, or in the workspace), - for stdin; None for none."""
+    """Return what -d says: a text, @FILE (here or in the workspace), - for stdin; None for none."""
     if data is None:
         return None
     if data in ("-", "@-"):
