@@ -57,7 +57,7 @@ test-editor: base ## F5 in a real VS Code in a real browser (a minute to install
 	@scripts/editor
 	@$(EDITOR_TESTS)
 
-soak: setup ## ten times the random edits of the sync's tests: an hour
+soak: setup ## ten times the random edits of the sync's tests: a quarter of an hour
 	@DEVKIT_SYNC_STEPS=200000 $(PYTEST) tests/sync/test_model.py tests/sync/test_model_rescans.py
 
 bench: base ## every figure, beside what one would do by hand

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devkit import __version__, contract, interrupt, labels, ports, turn
-from devkit.config import Config, Port
 from devkit.engine import Container, Engine, PortBinding, Progress, RunSpec, Tag
 from devkit.env_file import read_env_file
 from devkit.errors import (
@@ -23,6 +23,9 @@ from devkit.errors import (
     PortInUse,
     RemoteDebugRefused,
 )
+
+if TYPE_CHECKING:  # see running.py
+    from devkit.config import Config, Port
 
 _STOP_S = 3
 _LOG_LINES = 20

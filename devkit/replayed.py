@@ -169,11 +169,15 @@ def _read(file: Path) -> Case:
         request, answer = said["request"], said["answer"]
         body = request["body"]
         text = body.get("text")
+        if not str(request["path"]).startswith("/"):  # else it may name another host
+            raise ValueError(f"its path {request['path']!r} does not begin with /")
         return Case(
             method=str(request["method"]),
             path=str(request["path"]),
             headers={str(name): str(value) for name, value in request["headers"].items()},
-            body=base64.b64decode(body["base64"]) if text is None else str(text).encode(),
+            body=base64.b64decode(body["base64"], validate=True)
+            if text is None
+            else str(text).encode(),
             status=int(answer["status"]),
             answer=answer["body"],
         )

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from devkit import container as step_run
 from devkit import contract, labels, terminal
 from devkit import service as scoring
-from devkit.config import Workspace
 from devkit.engine import Container, Engine, Placement
 from devkit.errors import DebuggerUnreachable, InitFailed, NoService, NotReady, Unsupported
+
+if TYPE_CHECKING:  # the process that keeps a service in step needs no configuration, 10 MB
+    from devkit.config import Workspace
 
 # bash where there is one; not a login shell: /etc/profile would take the environment off the PATH.
 _SHELL = ("sh", "-c", "exec $(command -v bash || echo sh)")

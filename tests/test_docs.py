@@ -73,6 +73,7 @@ def test_a_line_in_the_documents_is_a_command(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cases").mkdir()
+    (tmp_path / "cloud.log").touch()
     monkeypatch.chdir(tmp_path)
     parsed(line)
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from devkit.audit import finding
 from devkit.audit.finding import Finding
+from devkit.runtime.secret_names import ENDS, WORDS
 
 # Set at all, they are about debugging; the flags only where they are on.
 _DEBUG_PREFIXES = ("PYDEVD_", "DEBUGPY_", "PTVSD_", "DEVKIT_DEBUG_")
@@ -37,21 +38,6 @@ _PERHAPS_DEBUG_PORTS = {
     9229: "Node's inspector",
 }
 
-# Words of a name, as TOKENIZERS_PARALLELISM is no token, nor GPG_KEY (a fingerprint) a key.
-_SECRET_WORDS = {
-    "APIKEY",
-    "CREDENTIAL",
-    "CREDENTIALS",
-    "PASSPHRASE",
-    "PASSWD",
-    "PASSWORD",
-    "PWD",
-    "SAS",
-    "SECRET",
-    "SECRETS",
-    "TOKEN",
-}
-_SECRET_ENDS = re.compile(r"(^|_)((?<!GPG_)(?<!PUBLIC_)KEY|CONNECTION_?STRING|CONN_STR)$")
 _NO_SECRET_ENDS = ("_FILE", "_PATH", "_DIR", "_NAME", "_URL", "_URI", "_ENDPOINT", "_ENABLED")
 _NOT_SECRET_NAMES = {"PWD", "OLDPWD"}
 _SECRET_VALUE = re.compile(
@@ -111,7 +97,7 @@ def _is_secret(name: str, value: str) -> bool:
     upper = re.sub(r"[^A-Z0-9]+", "_", name.upper())
     if upper in _NOT_SECRET_NAMES or upper.endswith(_NO_SECRET_ENDS):
         return False
-    named = _SECRET_WORDS.intersection(upper.split("_")) or _SECRET_ENDS.search(upper)
+    named = WORDS.intersection(upper.split("_")) or ENDS.search(upper)
     return bool(named) and value.strip().lower() not in {*_OFF, "1", "true", "yes", "on"}
 
 

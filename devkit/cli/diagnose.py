@@ -90,7 +90,7 @@ def tell(
     # What the command itself would have asked the index, it has asked.
     case = Case(session.workspace, lambda: session.engine, asks_index=False)
     if answer is not None:
-        case.exchanges = (Exchange(answer),)
+        case.exchanges = (Exchange(answer, b""),)  # not GET /, which says 503 until it is ready
     logging.getLogger("devkit.diagnose").setLevel(logging.CRITICAL)
     # The command has failed already: that is what the user has to see.
     with suppress(DevkitError, OSError):

@@ -88,9 +88,9 @@ def _text(found: Measured, told: Advice, rps: float, max_concurrent: int) -> str
 
 def _measured(app: App, data: str | None, clients: int) -> Measured:
     from devkit import replicas as sizes
-    from devkit.cli.service import _body
+    from devkit.cli.service import request_body
 
-    body = _body(data, app.root)
+    body = request_body(data, app.root)
     with app.session() as session:
         service = up(session)
         runtime = service.status().runtime

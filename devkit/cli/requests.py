@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,8 @@ def replay(ctx: click.Context, *, which: str, stops: bool) -> None:
     with app.session() as session:
         service = up(session)
         found = recorded.request(service, which)
+        if found.masked:
+            app.out.note(f"Sent without {', '.join(found.masked)}, of which no value is kept.")
         if stops:
             answer = _stopped(app, service, found)
         else:
@@ -172,10 +175,8 @@ def _shown(found: Request) -> str:
 
 def _text(content: bytes, size: int) -> str:
     text = content.decode("utf-8", "replace")
-    try:
+    with suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        pass
     rest = f"\n({size - len(content)} bytes more)" if size > len(content) else ""
     return f"{text or '(empty)'}{rest}"
 

@@ -103,7 +103,11 @@ def invoke(
     with app.session() as session:
         service = up(session)
         answer = service.invoke(
-            _body(data, app.root), path=path, headers=header, method=method, timeout_s=timeout_s
+            request_body(data, app.root),
+            path=path,
+            headers=header,
+            method=method,
+            timeout_s=timeout_s,
         )
         app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
         ok = answer.status < 400
@@ -128,7 +132,8 @@ def reload(app: App) -> None:
     app.out.result(found, str(found))
 
 
-def _body(data: str | None, root: Path) -> bytes | None:
+def request_body(data: str | None, root: Path) -> bytes | None:
+    """Return what -d says: a text, @FILE (here or in the workspace), - for stdin; None for none."""
     if data is None:
         return None
     if data in ("-", "@-"):

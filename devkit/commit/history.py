@@ -97,10 +97,13 @@ def wanted(engine: Engine, tag: str, repository: str, known: Sequence[Image]) ->
     Raises:
         ImageMissing: there is none; the nearest one is named.
     """
-    text = tag if ":" in tag or engine.image(tag) else f"{repository}:{tag}"
-    found = engine.image(str(Tag.parse(text)))
-    if found is not None:
-        return found
+    # Never as it is: an engine takes a word of hexadecimal digits for the beginning of an id.
+    names = [tag] if ":" in tag else [f"{repository}:{tag}", tag]
+    for name in names:
+        found = engine.image(str(Tag.parse(name)))
+        if found is not None:
+            return found
+    text = names[0]
     tags = [name for image in known for name in image.tags]
     near = get_close_matches(text, tags, n=1, cutoff=0.3)
     hint = f"The nearest one is {near[0]}; " if near else ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from devkit.diagnose import failures, raised, results, script
-from devkit.diagnose.case import Case, Exchange
+from devkit.diagnose.case import Case, Exchange, Spot
 from devkit.diagnose.finding import Finding
 from devkit.diagnose.raised import Frame, Raised
 from devkit.diagnose.sources import dotted
@@ -62,7 +62,7 @@ _CODES: dict[int, tuple[str, str, str]] = {
 
 def of_code(case: Case) -> Iterator[Finding]:
     """What a code that somebody saw means, and what to look at."""
-    if case.code is None:
+    if case.code is None or case.recorded is not None:
         return
     if case.code < 400:
         yield _of_success(case.code)
@@ -74,6 +74,23 @@ def of_exchanges(case: Case) -> Iterator[Finding]:
     """What is wrong with answers that came back."""
     for exchange in case.exchanges:
         yield from _of_exchange(case, exchange)
+
+
+def of_recorded(case: Case) -> Iterator[Finding]:
+    """What was wrong with the last request; not where its line was changed since."""
+    if case.recorded is None:
+        return
+    one = _raised(case.recorded.answer.body)
+    spot = case.spot(case.ours(one)) if one else None
+    if spot is None or not (spot.is_stale or _was_edited(case, spot, case.recorded.time or 0)):
+        yield from _of_exchange(case, case.recorded)
+
+
+def _was_edited(case: Case, spot: Spot, since: float) -> bool:
+    try:
+        return (case.workspace.root / spot.file).stat().st_mtime > since
+    except OSError:
+        return False
 
 
 def health(case: Case) -> Iterator[Finding]:

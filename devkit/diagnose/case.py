@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from devkit import contract, labels
+from devkit import contract, labels, recorded
 from devkit.config import Workspace
 from devkit.diagnose import raised, sources
 from devkit.diagnose.places import Places
@@ -22,10 +22,10 @@ from devkit.errors import ConfigError, DevkitError
 from devkit.package import environment, models
 from devkit.package.environment import Environment
 from devkit.package.requirements import Line
+from devkit.request import Answer
 from devkit.running import RunningService, found, placements
 
 if TYPE_CHECKING:
-    from devkit.request import Answer
     from devkit.service import Status
 
 _LOG_LINES = 2000
@@ -35,12 +35,16 @@ _MOST_LISTED = 500
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request that was sent, and what came back; `content_type` is what it said its body is."""
+    """A request that was sent, and what came back; `content_type` is what it said its body is.
+
+    `time` is when, of one that was recorded.
+    """
 
     answer: Answer
     sent: bytes | None = None
     content_type: str | None = None
     url: str = ""
+    time: float | None = None
 
 
 @dataclass
@@ -134,6 +138,25 @@ class Case:
     def status(self) -> Status | None:
         """What the runtime says; None where it does not answer."""
         return self.running.status().runtime if self.running else None
+
+    @cached_property
+    def recorded(self) -> Exchange | None:
+        """The last request that the runtime kept, if it failed; with `code`, the last such one."""
+        if self.running is None or self.running.debug is None or self.exchanges:
+            return None
+        try:
+            kept = recorded.entries(self.running)
+            if self.code is not None:
+                kept = [entry for entry in kept if entry.status == self.code]
+            if not kept or not kept[-1].is_failing:
+                return None
+            found = recorded.request(self.running, str(kept[-1].id))
+        except DevkitError:
+            return None
+        entry = found.entry
+        answer = Answer(entry.status or 0, (), found.answer, (entry.ms or 0) / 1000)
+        sent_as = {name.lower(): value for name, value in found.headers}.get("content-type")
+        return Exchange(answer, found.body, sent_as, f"request {entry.id}", entry.time)
 
     @cached_property
     def log(self) -> str:

@@ -23,6 +23,8 @@ from devkit.diagnose.finding import Finding, ordered
 
 logger = logging.getLogger(__name__)
 
+# What these mean is said by the log.
+_ECHOES = ("http-500", "http-502")
 Check = Callable[[Case], Iterable[Finding]]
 
 STEPS: dict[str, tuple[Check, ...]] = {
@@ -39,7 +41,13 @@ STEPS: dict[str, tuple[Check, ...]] = {
     "start": (container.ports_free, log.server_lines, container.ended),
     "init": (failures.loading,),
     "health": (answers.health, log.operations),
-    "score": (answers.of_exchanges, answers.of_code, failures.scoring, log.workers),
+    "score": (
+        answers.of_exchanges,
+        answers.of_recorded,
+        answers.of_code,
+        failures.scoring,
+        log.workers,
+    ),
     "debugger": (editor.mapped, editor.published, editor.in_step),
 }
 
@@ -67,7 +75,13 @@ def diagnosed(case: Case) -> Diagnosis:
 
 
 def top(case: Case) -> Finding | None:
-    """Return the finding that explains most: the first error of the first step that has one."""
+    """Return the finding that explains most: the first error of the first step that has one.
+
+    Of an answer, what it says itself, unless that is no more than a code.
+    """
+    answered = _made((answers.of_exchanges,), case)
+    if answered and not answered[0].id.startswith(_ECHOES):
+        return answered[0]
     found = diagnosed(case).findings
     return found[0] if found and found[0].severity == "error" else None
 
@@ -98,7 +112,7 @@ def _without_echoes(findings: list[Finding]) -> tuple[Finding, ...]:
     """Drop a code's general meaning where something says more: the code is only its echo."""
     # A request that is known by its reason need not be explained by its status.
     says_more = any(f.severity == "error" and not f.id.startswith("http-") for f in findings)
-    return tuple(f for f in findings if not (says_more and f.id in ("http-500", "http-502")))
+    return tuple(f for f in findings if not (says_more and f.id in _ECHOES))
 
 
 def _looked_at(case: Case) -> tuple[str, ...]:

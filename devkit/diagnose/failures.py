@@ -114,10 +114,15 @@ def _plain(case: Case, one: Raised, spot: Spot | None, phase: str) -> Finding:
     text = str(one)
     if phase == "run":
         code = _CODE_OF[case.workspace.config.runtime.status]
+        again = (
+            "`devkit replay last-failed --break` sends it again and stops in that line."
+            if case.recorded
+            else "`devkit debug`, a breakpoint in that line, and send the request again."
+        )
         return Finding(
             "run-raised", "error", f"run() raised {text}",
             f"The client sees {code} and a generic text; the traceback stands in the log only.",
-            "`devkit debug`, a breakpoint in that line, and send the request again.",
+            again,
             _source(case, spot), file, line,
         )  # fmt: skip
     what = "init() raised" if phase == "init" else "Loading the script raised"

@@ -138,7 +138,8 @@ def _of_ssh(error: Exception, endpoint: str) -> DevkitError:
 
 def _no_answer() -> tuple[type[Exception], ...]:
     """Return what the SDK and what is below it raise; paramiko's only where it is in use."""
-    paramiko = sys.modules.get("paramiko")
+    # Not of "paramiko" itself, which a process that keeps small loads only then (keeper.py).
+    paramiko = sys.modules.get("paramiko.ssh_exception")
     return _NO_ANSWER if paramiko is None else (*_NO_ANSWER, paramiko.SSHException)
 
 

@@ -18,7 +18,7 @@ TICK_S = 0.05
 # For run() to let the Timeout through; then the worker is killed.
 GRACE_S = 1.0
 # Shares of the time limit at which it is looked where the user's code is.
-LOOKS = (0.5, 0.9)
+LOOKS = (0.05, 0.5, 0.9)
 
 
 class Clock:
@@ -48,7 +48,7 @@ class Clock:
             return
         if self._is_look_due(lease):
             lease.looks += 1
-            background.start(self._dumps.look(lease))
+            background.start(self._dumps.look(lease, is_last=lease.looks == len(LOOKS)))
         elif lease.active_s > self._limit_s and lease.ended_as is None:
             lease.ended_as = outcome.TIMED_OUT
             lease.signalled_at = now

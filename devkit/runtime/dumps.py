@@ -1,4 +1,4 @@
-"""A pipe from each worker's faulthandler, and the asking: a signal that needs nobody's consent."""
+"""Where a worker is: it says so, else its faulthandler, which a signal asks, through a pipe."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MAX_TEXT = 512 * 1024
 # For the first word of a worker, and after its last where that is not known to be the last.
 _ANSWER_S = 2.0
 _QUIET_S = 0.2
-# For the names of its threads, which a worker that holds the GIL cannot tell.
-_NAMES_S = 0.1
+# For the worker itself, which cannot while its run() holds the GIL.
+_ITSELF_S = 0.5
 
 
 class Dump:
@@ -34,7 +34,8 @@ class Dump:
         self._told = asyncio.Event()
         self._text = b""
         self.names: Dict[str, str] = {}
-        self.named = asyncio.Event()
+        self._own_text = ""
+        self._is_answered = asyncio.Event()
 
     def handed_over(self) -> None:
         """The worker has the writing end."""
@@ -46,34 +47,42 @@ class Dump:
         self._reading = -1
         self._told.set()
 
-    def name(self, names: Any) -> None:
-        """The worker says what its threads are called."""
+    def told_by_itself(self, message: Dict[str, Any]) -> None:
+        """The worker says what its threads do, and what they are called."""
+        names = message.get("names")
         if isinstance(names, dict):
             self.names = {str(number): str(name)[:100] for number, name in names.items()}
-        self.named.set()
+        self._own_text = str(message.get("text") or "")[:MAX_TEXT]
+        self._is_answered.set()
 
     async def taken(self, worker: Worker) -> Optional[str]:
         """What the worker's threads do now, in faulthandler's words; None when it does not say."""
         async with self._turn:
-            if self._reading < 0 or not _is_caught(worker.pid):
+            if self._reading < 0:
                 return None
-            self._read()  # what an earlier one said too late
-            self._text = b""
-            self.named.clear()
+            self._own_text = ""
+            self._is_answered.clear()
             worker.channel.send({"do": "threads"})
-            loop = asyncio.get_event_loop()
-            loop.add_reader(self._reading, self._read)
-            watched = self._reading
-            try:
-                os.kill(worker.pid, STACKS_SIGNAL)
-                await self._whole()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self.named.wait(), _NAMES_S)
-            except ProcessLookupError:
-                return None
-            finally:
-                loop.remove_reader(watched)
-            return self._text.decode("utf-8", "replace") or None
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._is_answered.wait(), _ITSELF_S)
+            return self._own_text or await self._of_faulthandler(worker.pid)
+
+    async def _of_faulthandler(self, pid: int) -> Optional[str]:
+        if self._reading < 0 or not _is_caught(pid):
+            return None
+        self._read()  # what an earlier one said too late
+        self._text = b""
+        loop = asyncio.get_event_loop()
+        loop.add_reader(self._reading, self._read)
+        watched = self._reading
+        try:
+            os.kill(pid, STACKS_SIGNAL)
+            await self._whole()
+        except ProcessLookupError:
+            return None
+        finally:
+            loop.remove_reader(watched)
+        return self._text.decode("utf-8", "replace") or None
 
     async def _whole(self) -> None:
         """Wait for all of it; where its end cannot be told, until nothing comes any more."""
@@ -110,17 +119,16 @@ class Dumps:
         text = await worker.dump.taken(worker)
         return None if text is None else stacks.threads(text, worker.dump.names, self._roots)
 
-    async def look(self, lease: Lease) -> None:
-        """Look at a request's worker: first half way to its time limit, then near that."""
+    async def look(self, lease: Lease, *, is_last: bool) -> None:
+        """Look at a request's worker on the way to its time limit; the last time tells all."""
         worker = self._workers.of_pid(lease.pid)
         after_s = lease.active_s
         found = await self.threads(worker) if worker is not None else None
         if not found:
             return
-        if lease.looks < 2:
-            lease.first_look = (found, after_s)
-        else:
-            lease.stack = stacks.joined(found, after_s, *(lease.first_look or ([], after_s)))
+        if is_last:
+            lease.stack = stacks.joined(found, after_s, lease.seen)
+        lease.seen.append((found, after_s))
 
 
 def _is_caught(pid: int) -> bool:

@@ -48,7 +48,7 @@ class Lease:
         self.signalled_at: Optional[float] = None
         # What was seen of its worker on the way to the time limit; dumps.py.
         self.looks = 0
-        self.first_look: Optional[Tuple[List[Any], float]] = None
+        self.seen: List[Tuple[List[Any], float]] = []
         self.stack: Optional[Dict[str, Any]] = None
 
     def cut(self) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import collections
+import re
 import threading
 import time
-from typing import Any, Deque, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Deque, Dict, Iterable, List, Match, Optional, Tuple
 
 from .failure import Failure
-from .secret_names import MASK, is_secret_header
+from .secret_names import MASK, is_secret_field
 
 # Of a body, and of an answer; of a longer one its start.
 MAX_BODY = 64 * 1024
@@ -21,6 +22,7 @@ MAX_BYTES = 4 * 1024 * 1024
 _MAX_PATH = 8 * 1024
 _MAX_HEADER = 2 * 1024
 _MAX_HEADERS = 64
+_QUERY_VALUE = re.compile(r"([?&]([^=&]{1,200})=)([^&]*)")
 # What an entry takes without its texts.
 _OVERHEAD = 1024
 
@@ -175,7 +177,7 @@ class Record:
         if not self._limit:
             return NOTHING
         entry = Exchange(self)
-        entry.method, entry.path = method[:64], path[:_MAX_PATH]
+        entry.method, entry.path = method[:64], _kept_path(path[:_MAX_PATH], entry.masked)
         entry.headers = _kept(headers, entry.masked)
         entry.body, entry.body_size = body[:MAX_BODY], len(body)
         entry.began, entry._began = time.time(), time.monotonic()
@@ -207,10 +209,20 @@ def _said(failure: Failure) -> str:
     return "{}: {}".format(failure["type"], failure["message"])
 
 
+def _kept_path(path: str, masked: List[str]) -> str:
+    def value(found: Match[str]) -> str:
+        if not is_secret_field(found.group(2)):
+            return found.group(0)
+        masked.append(found.group(2))
+        return found.group(1) + MASK
+
+    return _QUERY_VALUE.sub(value, path)
+
+
 def _kept(headers: Iterable[Tuple[str, str]], masked: List[str]) -> Headers:
     kept: Headers = []
     for name, value in headers:
-        if is_secret_header(name):
+        if is_secret_field(name):
             masked.append(name)
             value = MASK
         kept.append((name[:_MAX_HEADER], value[:_MAX_HEADER]))

@@ -1,4 +1,4 @@
-"""Which names stand for secrets: the rule of devkit/audit/settings.py, and HTTP's own names."""
+"""Which names stand for secrets, for what is recorded here and for devkit's audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 MASK = "***"
 
-# Words of a name, as TOKENIZERS_PARALLELISM is no token; a test compares them with the audit's.
+# Words of a name, as TOKENIZERS_PARALLELISM is no token, nor GPG_KEY (a fingerprint) a key.
 WORDS = {
     "APIKEY",
     "CREDENTIAL",
@@ -23,17 +23,17 @@ WORDS = {
 }
 ENDS = re.compile(r"(^|_)((?<!GPG_)(?<!PUBLIC_)KEY|CONNECTION_?STRING|CONN_STR)$")
 _HTTP_WORDS = {"AUTHORIZATION", "COOKIE", "COOKIES", "AUTH"}
-# A header's value is rarely what one debugs: any name that resembles one is masked.
-_IN_HEADERS = re.compile(
-    r"auth|cookie|credential|key|passw|passphrase|secret|signature|token", re.IGNORECASE
+# Such a value is rarely what one debugs: any name that resembles one is masked.
+_IN_REQUESTS = re.compile(
+    r"auth|cookie|credential|key|passw|passphrase|secret|^sig$|signature|token", re.IGNORECASE
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @lru_cache(maxsize=256)
-def is_secret_header(name: str) -> bool:
-    """Whether the value of a header of that name is not to be kept."""
-    return _IN_HEADERS.search(name) is not None
+def is_secret_field(name: str) -> bool:
+    """Whether the value of a header, or in an address, of that name is not to be kept."""
+    return _IN_REQUESTS.search(name) is not None
 
 
 def is_secret(name: str) -> bool:

@@ -1,14 +1,18 @@
-"""What the threads of a worker do, read out of faulthandler's text, and said in one sentence.
+"""What the threads of a worker do, read out of a text like faulthandler's, said in one sentence.
 
-faulthandler answers also while run() is stuck in C or holds the GIL. Its text passes the user's
-process, so it is taken as words only.
+A worker writes it itself. While run() holds the GIL in C it cannot: there faulthandler does. That
+one reads frames that nobody holds still: asked while Python code runs, it ended a worker of Python
+3.13 by SIGSEGV once in some fifty times. The text passes the user's process, so it is taken as
+words only.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+import sys
+from types import FrameType
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .failure import Failure, is_below
 
@@ -18,12 +22,36 @@ Thread = Dict[str, Any]
 Stack = Dict[str, Any]
 
 MOST_THREADS = 100
+# As faulthandler has it.
+_MOST_FRAMES = 100
+_MOST_NAME = 500
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _THREAD = re.compile(r"^(?:Current t|T)hread 0x([0-9a-f]{1,16})\b.*\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)$')
 # What debugpy runs in threads of its own.
 _DEBUGGER = re.compile(r"[/\\](_?pydevd?|_pydev|debugpy)[^/\\]*[/\\]")
 _OUTERMOST = " in _run_module_as_main"
+
+
+def written() -> str:
+    """What the threads of this process do; the calling thread has the GIL."""
+    lines: List[str] = []
+    frames = sys._current_frames()
+    for number in list(frames)[:MOST_THREADS]:
+        lines.append("Thread 0x{:x} (most recent call first):".format(number))
+        frame: Optional[FrameType] = frames[number]
+        for _ in range(_MOST_FRAMES):
+            if frame is None:
+                break
+            code = frame.f_code
+            where = (_one_line(code.co_filename), frame.f_lineno or 0, _one_line(code.co_name))
+            lines.append('  File "{}", line {} in {}'.format(*where))
+            frame = frame.f_back
+    return "\n".join(lines) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return text[:_MOST_NAME].replace("\n", "?")
 
 
 def is_complete(text: str) -> bool:
@@ -59,12 +87,31 @@ def threads(text: str, names: Mapping[str, str], roots: Sequence[str]) -> List[T
     return sorted(kept, key=lambda item: not item["is_main"])
 
 
-def joined(last: List[Thread], after_s: float, first: List[Thread], first_s: float) -> Stack:
-    """Two looks at a request, `first` the earlier one (empty where there was none)."""
-    own, before = _own_frames(last), _own_frames(first)
+def joined(last: List[Thread], after_s: float, seen: Sequence[Tuple[List[Thread], float]]) -> Stack:
+    """What is said of a look at a request; `seen` are the earlier ones, with their seconds."""
+    own = _own_frames(last)
+    place = own[-1] if own else None
+    helds = []
+    for then, then_s in seen:
+        frame = _held(own, _own_frames(then))
+        if frame is not None:
+            helds.append(dict(frame, for_s=after_s - then_s))
+    # The longest time in the very line that it is in, else in what is around that.
+    in_line = [held for held in helds if place and _is_same(held, place)]
+    return {
+        "after_s": after_s,
+        "threads": last,
+        "place": place,
+        "held": next(iter(in_line or helds), None),
+    }
+
+
+def _held(own: List[Frame], before: List[Frame]) -> Optional[Frame]:
+    """The innermost frame that was not left since an earlier look, or was entered again.
+
+    A loop has the function in common, not the line.
+    """
     held = None
-    # From the outermost frame on: what both have in common was not left in between, or entered
-    # again. A loop has the function in common, not the line.
     for now, then in zip(own, before):
         if now == then:
             held = now
@@ -72,12 +119,11 @@ def joined(last: List[Thread], after_s: float, first: List[Thread], first_s: flo
         if (now["file"], now["function"]) == (then["file"], then["function"]):
             held = dict(now, line=None)
         break
-    return {
-        "after_s": after_s,
-        "threads": last,
-        "place": own[-1] if own else None,
-        "held": dict(held, for_s=after_s - first_s) if held else None,
-    }
+    return held
+
+
+def _is_same(one: Frame, other: Frame) -> bool:
+    return all(one[key] == other[key] for key in ("file", "line", "function"))
 
 
 def sentence(stack: Stack) -> str:
@@ -85,8 +131,7 @@ def sentence(stack: Stack) -> str:
     place, held = stack["place"], stack["held"]
     if held:
         text = "Your code has been in {} for {:.1f} s".format(_said(held), held["for_s"])
-        is_all = all(held[key] == place[key] for key in ("file", "line", "function"))
-        return text + ("." if is_all else ", at last in {}.".format(_said(place)))
+        return text + ("." if _is_same(held, place) else ", at last in {}.".format(_said(place)))
     if place:
         return "After {:.1f} s your code was in {}.".format(stack["after_s"], _said(place))
     return "After {:.1f} s no line of your code was running.".format(stack["after_s"])

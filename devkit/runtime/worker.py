@@ -18,7 +18,7 @@ import time
 from types import FrameType
 from typing import Callable, Dict, List, NoReturn, Optional
 
-from . import app, failure, opened, shim, wire, wsgi
+from . import app, failure, opened, shim, stacks, wire, wsgi
 from .debugger import Debugger
 from .settings import Settings
 
@@ -100,7 +100,7 @@ class _Worker:
                 os.set_inheritable(fd, False)
                 faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True)
             elif action == "threads":
-                self._tell({"is": "threads", "names": _thread_names()})
+                self._tell({"is": "threads", "names": _thread_names(), "text": stacks.written()})
             elif action == "load":
                 self._load.set()
             elif action in ("debug", "attached", "detached"):

@@ -172,7 +172,7 @@ class Workers:
                 "undebuggable": lambda _, message: self._fleet.cannot_debug(str(message["error"])),
                 "waiting": lambda *_: say("the entry script waits for a debugger to attach"),
                 "hot": lambda worker, message: self.on_patched(worker, message["done"]),
-                "threads": lambda worker, message: worker.dump.name(message["names"]),
+                "threads": lambda worker, message: worker.dump.told_by_itself(message),
                 "broke off": lambda worker, _: self.on_broken_off(worker),
             }
             handler = handlers.get(message["is"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Self
 
 from devkit.own_folder import NAME, own_folder
 from devkit.sync import database as files
-from devkit.sync.agent.side import Entry, Signature
+from devkit.sync.agent.side import Entry
 
 _stored = partial(files.as_os_error, "the sync's state")
 _FOLDER = "sync"
@@ -30,9 +31,8 @@ CREATE TABLE IF NOT EXISTS apart
     (path BLOB PRIMARY KEY, kind TEXT, digest BLOB, executable INTEGER,
      other_kind TEXT, other_digest BLOB, other_executable INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meeting (how TEXT);
-CREATE TABLE IF NOT EXISTS digests
-    (side TEXT, path BLOB, size INTEGER, mtime INTEGER, inode INTEGER, mode INTEGER, ctime INTEGER,
-     digest TEXT, PRIMARY KEY (side, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known
+    (side TEXT, path BLOB, record BLOB, PRIMARY KEY (side, path)) WITHOUT ROWID;
 """
 
 
@@ -141,21 +141,26 @@ class Ancestor:
         gone = [*self.entries, *self.apart] if paths is None else list(paths)
         self.agree(dict.fromkeys(gone))
 
-    def digests(self, side: str) -> dict[str, tuple[Signature, str]]:
-        """Return the digests that were made on a side, with what tells that they still hold."""
+    def known(self, side: str) -> dict[str, bytes]:
+        """Return the records (agent/known.py) of the files of a side, as they were kept."""
         with _stored():
-            rows = self._database.execute("SELECT * FROM digests WHERE side = ?", (side,))
-            return {os.fsdecode(row[1]): (tuple(row[2:7]), row[7]) for row in rows}
+            rows = self._database.execute("SELECT path, record FROM known WHERE side = ?", (side,))
+            return {sys.intern(os.fsdecode(path)): record for path, record in rows}
 
-    def keep_digests(self, side: str, known: Mapping[str, tuple[Signature, str]]) -> None:
-        """Store the digests of a side, for the next time."""
-        if known == self.digests(side):
+    def keep(self, side: str, known: Mapping[str, bytes]) -> None:
+        """Keep the records of a side, for the next time."""
+        before = self.known(side)
+        gone = [(side, os.fsencode(path)) for path in before.keys() - known.keys()]
+        new = [
+            (side, os.fsencode(path), record)
+            for path, record in known.items()
+            if before.get(path) != record
+        ]
+        if not gone and not new:
             return
-        rows = [(side, os.fsencode(p), *sig, digest) for p, (sig, digest) in known.items()]
-        marks = ", ".join("?" * 8)
         with _stored(), self._database:
-            self._database.execute("DELETE FROM digests WHERE side = ?", (side,))
-            self._database.executemany(f"INSERT INTO digests VALUES ({marks})", rows)
+            self._database.executemany("DELETE FROM known WHERE side = ? AND path = ?", gone)
+            self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", new)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -172,7 +177,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
         database.execute(f"PRAGMA user_version = {_VERSION}")
         rows = database.execute("SELECT path, kind, digest, executable FROM entries")
         entries = {
-            os.fsdecode(path): Entry(kind, os.fsdecode(digest), bool(executable))
+            sys.intern(os.fsdecode(path)): Entry(kind, os.fsdecode(digest), bool(executable))
             for path, kind, digest, executable in rows
         }
     except sqlite3.Error:

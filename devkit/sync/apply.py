@@ -31,16 +31,23 @@ class Apply:
     """Carries changes out; `done` is called for each, for those of large files later."""
 
     def __init__(
-        self, local: Side, remote: Remote, contents: Mapping[str, bytes], done: Done
+        self,
+        local: Side,
+        remote: Remote,
+        contents: Mapping[str, bytes],
+        done: Done,
+        is_kept: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """Make it; `contents` are known ones, by their digest."""
+        """Make it; `contents` are known ones, by digest; `is_kept` says what the trash has."""
         self._local = local
         self._remote = remote
         self._contents = contents
         self._done = done
+        self._is_kept = is_kept
         self._sent = deque[tuple[list[Change], Future[Answer], int]]()
         self._bytes = 0
         self._new = list[tuple[Change, bytes]]()
+        self._new_bytes = 0
         self.transfers: list[tuple[str, Transfer]] = []
 
     def changes(self, changes: Iterable[Change]) -> None:
@@ -49,8 +56,9 @@ class Apply:
         theirs = [change for change in changes if change.side == "remote"]
         if len(theirs) > 1:
             self._remote.request("hold")
-        for change in theirs:
-            self._send(change, is_alone=len(theirs) == 1)
+        with self._local.together():
+            for change in theirs:
+                self._send(change, is_alone=len(theirs) == 1)
         self._create()
         self._collect(down_to=0)
         if len(theirs) > 1:
@@ -69,11 +77,12 @@ class Apply:
             return
         if _is_creation(change) and not is_alone:
             self._new.append((change, content))
-            if sum(len(content) for _, content in self._new) > _CREATED_BYTES:
+            self._new_bytes += len(content)
+            if self._new_bytes > _CREATED_BYTES:
                 self._create()
             return
         self._create()  # what came before goes before
-        op, fields = _request(change)
+        op, fields = _request(change, self._keep(change))
         future = self._remote.request(
             op, content, path=change.path, expect=change.old, notify=is_alone, **fields
         )
@@ -81,7 +90,7 @@ class Apply:
 
     def _create(self) -> None:
         """Send new files and folders, many in one request."""
-        new, self._new = self._new, []
+        new, self._new, self._new_bytes = self._new, [], 0
         if not new:
             return
         content = b"".join(content for _, content in new)
@@ -109,6 +118,12 @@ class Apply:
             raise Moved
         return content
 
+    def _keep(self, change: Change) -> int | None:
+        """How much of the old content is to come back; None where it is not needed."""
+        old = change.old
+        is_needed = old is not None and old.kind == FILE and not self._is_kept(old.digest)
+        return KEPT_BYTES if is_needed else None
+
     def _push(self, change: Change, new: Entry) -> Push:
         return Push(
             self._local,
@@ -116,6 +131,7 @@ class Apply:
             change.path,
             old=change.old,
             new=new,
+            keep=self._keep(change),
             done=lambda result: self._done(change, result),
         )
 
@@ -210,18 +226,18 @@ def _created(change: Change, content: bytes) -> tuple[str, int | None, bool]:
     return change.path, len(content) if is_file else None, change.new.executable
 
 
-def _request(change: Change) -> tuple[str, dict[str, object]]:
+def _request(change: Change, keep: int | None) -> tuple[str, dict[str, object]]:
     """Return the agent's request for a change, and what it needs beside path and expectation."""
     new, old = change.new, change.old
     if new is None:
-        return "delete", {"keep": KEPT_BYTES}
+        return "delete", {"keep": keep}
     if new.kind == FOLDER:
         return "folder", {}
     if new.kind == LINK:
-        return "link", {"target": new.digest, "keep": KEPT_BYTES}
+        return "link", {"target": new.digest, "keep": keep}
     if old and old.kind == FILE and old.digest == new.digest:
         return "chmod", {"executable": new.executable}
-    return "write", {"executable": new.executable, "keep": KEPT_BYTES}
+    return "write", {"executable": new.executable, "keep": keep}
 
 
 def _changed(side: Side, change: Change, content: bytes) -> Entry | None:

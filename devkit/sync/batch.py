@@ -8,8 +8,6 @@ from pathlib import Path
 
 from devkit.sync.agent.watched import HOLD_S
 
-# After the first event: does more come with it, as with a checkout?
-_MORE_S = 0.0002
 # Events that come this close together belong to one batch, up to a longest time.
 _BATCH_S = 0.02
 _LONGEST_BATCH_S = 3.0
@@ -49,8 +47,8 @@ class Batch:
         return self._paths == set()
 
     def more_s(self) -> float:
-        """How long more may come that belongs to it."""
-        return _BATCH_S if self._is_large() else _MORE_S
+        """How long more may come that belongs to it: one file does not wait for another."""
+        return _BATCH_S if self._is_large() else 0.0
 
     def is_complete(self, now: float, *, came: bool, due: Callable[[], float | None]) -> bool:
         """Whether it is to be decided now; `came`: something came just before."""

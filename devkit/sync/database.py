@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def as_os_error(what: str) -> Iterator[None]:
-    """Turn SQLite's errors into OSError: `what` cannot be stored."""
+    """Turn SQLite's errors into OSError: `what` cannot be stored; ENOSPC where the disk is full."""
     try:
         yield
     except sqlite3.Error as error:
-        raise OSError(f"{what} cannot be stored: {error}") from error
+        why = f"{what} cannot be stored: {error}"
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, why) from error
+        raise OSError(why) from error

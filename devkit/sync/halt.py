@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import islice
 from types import MappingProxyType
 
@@ -26,7 +26,7 @@ def reason(
     remote: Entries,
     *,
     under: str = "",
-    before: Mapping[SideName, int] = MappingProxyType({}),
+    before: Mapping[SideName, Set[str]] = MappingProxyType({}),
 ) -> str:
     """Why a plan should not be carried out without a word of the user; "" where it may.
 
@@ -36,7 +36,7 @@ def reason(
         local: what the workspace has.
         remote: what the container has.
         under: the path of the source folder, whose loss or emptiness says nothing good.
-        before: how many files were deleted on each side just before.
+        before: which files were deleted on each side just before.
     """
     gone = _gone(ancestor, local, remote, under) or _emptied(ancestor, local, remote, under)
     return gone or _many_deletions(plan, ancestor, {"local": local, "remote": remote}, before)
@@ -100,13 +100,16 @@ def _many_deletions(
     plan: Plan,
     ancestor: Entries,
     sides: Mapping[SideName, Entries],
-    before: Mapping[SideName, int],
+    before: Mapping[SideName, Set[str]],
 ) -> str:
     for side, entries in sides.items():
-        gone, earlier = len(lost(plan, side, entries)), before.get(side, 0)
+        gone = lost(plan, side, entries)
         if not gone:
             continue
-        files = earlier + sum(entry.kind != FOLDER for entry in ancestor.values())
-        if gone + earlier > max(_FEW, int(files * _SHARE)):
-            return f"{gone + earlier} of {files} files would be deleted in the {_WHERE[side]}."
+        # One whose deletion is tried again counts once.
+        earlier = before.get(side, set[str]()) - set(gone)
+        files = len(earlier) + sum(entry.kind != FOLDER for entry in ancestor.values())
+        count = len(gone) + len(earlier)
+        if count > max(_FEW, int(files * _SHARE)):
+            return f"{count} of {files} files would be deleted in the {_WHERE[side]}."
     return ""

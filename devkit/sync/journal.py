@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from devkit.own_folder import own_folder
 from devkit.sync import database as files
+from devkit.sync.agent.places import TEMPORARY
 from devkit.sync.agent.side import FILE, Entry, Staged
 from devkit.sync.agent.staged import temporary_name
 from devkit.sync.reconcile import SideName
@@ -29,6 +30,9 @@ _stored = partial(files.as_os_error, "the journal")
 MOST_BYTES = 1_000_000_000
 MOST_AGE_S = 30 * 24 * 3600
 _PRUNE_EVERY = 200
+_PRUNE_EVERY_BYTES = MOST_BYTES // 10
+# What is staged is written to as long as it comes.
+_ON_ITS_WAY_S = 3600
 _TABLE = """
 CREATE TABLE IF NOT EXISTS changes
     (id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL, service TEXT, side TEXT, path BLOB,
@@ -65,7 +69,7 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self._folder = own_folder(root, "trash")
         self._contents = own_folder(root, "trash", "contents")
-        self._written = 0
+        self._written = self._kept = 0
         path = self._folder / "journal.db"
         with _stored():
             try:
@@ -87,23 +91,29 @@ class Journal:
         """Where the content with that digest is kept, if it is."""
         return self._contents / digest
 
+    def has(self, digest: str) -> bool:
+        """Whether a content is kept; from now on it is as young as a new one."""
+        with suppress(FileNotFoundError):
+            os.utime(self.place(digest))
+            return True
+        return False
+
     def keep(self, content: bytes) -> None:
         """Keep a content."""
-        place = self.place(hashlib.sha256(content).hexdigest())
-        if place.exists():
-            os.utime(place)
+        digest = hashlib.sha256(content).hexdigest()
+        if self.has(digest):
             return
         with NamedTemporaryFile(dir=self._contents, delete=False) as file:
             file.write(content)
-        Path(file.name).replace(place)
+        Path(file.name).replace(self.place(digest))
+        self._kept += len(content)
 
     def take(self, folder: int, name: str, digest: str) -> None:
         """Move a file, by descriptor of its folder, into what is kept."""
-        place = self.place(digest)
-        if place.exists():
-            os.utime(place)
+        if self.has(digest):
             os.unlink(name, dir_fd=folder)
             return
+        place = self.place(digest)
         try:
             os.rename(name, place, src_dir_fd=folder)
         except OSError:  # on another file system
@@ -116,6 +126,7 @@ class Journal:
             Path(new.name).replace(place)
             os.unlink(name, dir_fd=folder)
         os.utime(place)
+        self._kept += place.stat().st_size
 
     def stage(self, path: str) -> Staged:  # noqa: ARG002  # a content has no path here
         """Begin a content that is too large to be kept at once."""
@@ -132,6 +143,7 @@ class Journal:
         """Keep a staged content."""
         digest = staged.digest.hexdigest()
         (self._contents / staged.name).replace(self.place(digest))
+        self._kept += self.place(digest).stat().st_size
         return Entry(FILE, digest, executable)
 
     def write(
@@ -149,7 +161,7 @@ class Journal:
         with _stored(), self._database:
             self._database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
         self._written += len(rows)
-        if self._written >= _PRUNE_EVERY:
+        if self._written >= _PRUNE_EVERY or self._kept >= _PRUNE_EVERY_BYTES:
             self.prune()
 
     def records(self, *, most: int | None = None, service: str | None = None) -> list[Record]:
@@ -169,11 +181,13 @@ class Journal:
 
     def prune(self, *, now: float | None = None) -> None:
         """Keep within what is kept at most."""
-        self._written = 0
+        self._written = self._kept = 0
         oldest = (time.time() if now is None else now) - MOST_AGE_S
         left = MOST_BYTES
         files = [(path.stat(), path) for path in self._contents.iterdir()]
         for stat, path in sorted(files, key=lambda item: item[0].st_mtime, reverse=True):
+            if path.name.startswith(TEMPORARY) and stat.st_mtime > time.time() - _ON_ITS_WAY_S:
+                continue
             left -= stat.st_size
             # The newest stays, however large it is.
             if stat.st_mtime < oldest or (left < 0 and left + stat.st_size < MOST_BYTES):

@@ -114,7 +114,7 @@ class Loop:
                 self._sides.remote = None
                 self._work.cancel()
                 self._work.outcomes.store()
-                self._sides.ancestor.keep_digests("local", self._sides.workspace.known())
+                self._sides.keep_known()
 
     def close(self) -> None:
         """Let nobody wait any more; `run` has ended for good."""
@@ -231,8 +231,10 @@ class Loop:
     def _resumed(self, begin_again: Callable[[], None]) -> None:
         begin_again()
         if self._sides.remote is not None:
-            # What changed meanwhile comes first: it is decided as a whole.
-            self._settling = self._asked_to_flush(self._sides.remote)
+            # What changed meanwhile comes first: it is decided as a whole. So it is, too, where
+            # the stream is lost by now.
+            with suppress(EngineError):
+                self._settling = self._asked_to_flush(self._sides.remote)
         self._show(News("resumed", "Sync goes on."))
 
     def _flushed(self, timeout_s: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -46,6 +47,8 @@ class Outcomes:
         self._show = show
         self.agreed: dict[str, Entry | None] = {}
         self._rows: list[tuple[SideName, str, Entry | None, Entry | None, str]] = []
+        # Old contents of the container, for the trash.
+        self._old = deque[bytes]()
         self._is_told = True
         self.count = 0
 
@@ -81,15 +84,16 @@ class Outcomes:
             answer = sides.remote.request("stat", path=path).result()
             sides.there.settle(path, answer.entry, answer.order)
 
-    def failed(self, change: Change, error: OSError) -> None:
-        """A change could not be carried out."""
+    def failed(self, change: Change, error: OSError, *, is_kept: bool = True) -> None:
+        """A change could not be carried out; not `is_kept`: its old content could not be kept."""
         where = "container" if change.side == "remote" else "workspace"
         problems = self._sides.problems
         if isinstance(error, RootGone):
             self._permission.halt(f"The {where} is not there: {reason(error)}.")
         elif error.errno in _FULL:
             self._sides.batch.mark_all()
-            self._permission.halt(f"The disk of the {where} is full.")
+            disk = where if is_kept else "workspace"  # the trash is there
+            self._permission.halt(f"The disk of the {disk} is full.")
         elif problems.get(change.path) != reason(error):
             # A folder that holds what is ignored stays, and that is as it should be.
             why = f"it cannot be changed in the {where}: {reason(error)}"
@@ -103,13 +107,28 @@ class Outcomes:
         self._rows.append(("local", copy, None, entry, "conflict"))
 
     def store(self) -> None:
-        """Write down what both sides agreed about."""
-        if self.agreed:
-            agreed, self.agreed = self.agreed, {}
-            self._sides.ancestor.agree(agreed)
-        if self._rows:
-            rows, self._rows = self._rows, []
-            self._journal.write(self._service, rows)
+        """Write down what both sides agreed about; where the disk is full, it halts until it can.
+
+        Raises:
+            OSError: it cannot be stored.
+        """
+        try:
+            self._keep_old()
+            if self.agreed:
+                self._sides.ancestor.agree(self.agreed)
+                self.agreed = {}
+            if self._rows:
+                self._journal.write(self._service, self._rows)
+                self._rows = []
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._permission.halt("The disk of the workspace is full.")
+
+    def _keep_old(self) -> None:
+        while self._old:
+            self._journal.keep(self._old[0])
+            self._old.popleft()
 
     def _went_through(self, change: Change, result: Entry | Answer | None) -> None:
         path, new = change.path, change.new
@@ -131,7 +150,7 @@ class Outcomes:
         if isinstance(result, Answer):
             sides.there.settle(path, change.new, result.order)
             if result.is_kept:
-                self._journal.keep(result.content)
+                self._old.append(result.content)
             return sides.local.told.get(path)
         sides.local.applied(path, result)
         sides.was_rules(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 
 from devkit.errors import SyncHalted
 from devkit.sync import halt
@@ -14,6 +14,8 @@ from devkit.sync.sides import Sides
 
 # Deletions within that time are one.
 _TOGETHER_S = 10.0
+Deleted = dict[SideName, set[str]]
+"""The files that were deleted on each side."""
 HINT = (
     "`devkit sync status` shows more; `devkit sync resume` goes on and does it, "
     "`devkit sync reset` compares anew: it deletes nothing, and keeps both where they differ."
@@ -30,8 +32,8 @@ class Permission:
         self._is_allowed = False
         self._is_of_plan = False
         # What was deleted just before it halted.
-        self._before: Counter[SideName] = Counter()
-        self._deleted: deque[tuple[float, Counter[SideName]]] = deque()
+        self._before: Deleted = {}
+        self._deleted: deque[tuple[float, Deleted]] = deque()
 
     def is_given(self) -> bool:
         """Whether nothing halts it."""
@@ -91,20 +93,23 @@ class Permission:
     def why_not(self, plan: Plan, sides: Sides) -> str:
         """Why a plan may not be carried out; "" where it may."""
         before = self._deleted_since(time.monotonic() - _TOGETHER_S)
-        why = "" if self._is_allowed else self._danger(plan, sides, before)
-        if not why:
+        if self._is_allowed:
             self._is_allowed = False
-            self._count_deletions(plan, sides)
+            return ""  # and what is deleted by it is no reason to ask again
+        why = self._danger(plan, sides, before)
+        if not why:
+            self._note_deletions(plan, sides)
         return why
 
-    def _count_deletions(self, plan: Plan, sides: Sides) -> None:
-        gone = Counter[SideName]()
-        gone["local"] = len(halt.lost(plan, "local", sides.local.told))
-        gone["remote"] = len(halt.lost(plan, "remote", sides.there.entries))
-        if gone.total():
+    def _note_deletions(self, plan: Plan, sides: Sides) -> None:
+        gone: Deleted = {
+            "local": set(halt.lost(plan, "local", sides.local.told)),
+            "remote": set(halt.lost(plan, "remote", sides.there.entries)),
+        }
+        if any(gone.values()):
             self._deleted.append((time.monotonic(), gone))
 
-    def _danger(self, plan: Plan, sides: Sides, before: Mapping[SideName, int]) -> str:
+    def _danger(self, plan: Plan, sides: Sides, before: Deleted) -> str:
         """Why it should halt; deletions that came in several goes count together."""
         here, there = sides.local.told, sides.there.entries
         why = halt.reason(
@@ -117,10 +122,11 @@ class Permission:
         )
         return why or (halt.collision(plan, here) if sides.folds_case else "")
 
-    def _deleted_since(self, since: float) -> Counter[SideName]:
+    def _deleted_since(self, since: float) -> Deleted:
         while self._deleted and self._deleted[0][0] < since:
             self._deleted.popleft()
-        before = Counter[SideName]()
+        before: Deleted = {"local": set(), "remote": set()}
         for _, gone in self._deleted:
-            before += gone
+            for side, paths in gone.items():
+                before[side] |= paths
         return before

@@ -9,8 +9,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
+from devkit.sync.agent import known
 from devkit.sync.agent.places import is_fleeting, leads_inside, parts
 from devkit.sync.agent.side import FILE, FOLDER, LINK, OTHER, Entry, Moved, Signature
 
@@ -53,19 +55,22 @@ class RemoteScan:
     `without_events` says why the agent has to look again and again; "" where it has not.
     """
 
+    seeds: Mapping[str, bytes] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
-    signatures: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+    records: dict[str, bytes] = field(default_factory=dict)
     without_events: str = ""
 
-    def fill(self, message: Mapping[str, Any]) -> bool:
+    def fill(self, message: Mapping[str, Any], content: bytes) -> bool:
         """Take a piece of a scan; True when it was the last."""
+        if "same" in message:
+            self._add_seeds(content)
+            return False
+        if "files" in message:
+            self._add_files(known.received(message["files"], content))
+            return False
         if "entries" in message:
             self._add(message["entries"])
-            return False
-        if "signatures" in message:
-            for path, (signature, digest) in message["signatures"].items():
-                self.signatures[_path(path)] = (_signature(signature), _digest(digest))
             return False
         if message["count"] != len(self.entries):
             raise Nonsense("a scan that is not whole")
@@ -73,12 +78,30 @@ class RemoteScan:
         self.without_events = _said(message["without_events"])
         return True
 
+    def _add_seeds(self, holds: bytes) -> None:
+        if len(holds) != len(self.seeds):
+            raise Nonsense("not a word for each of the digests")
+        for path, record in compress(self.seeds.items(), holds):
+            self.records[path] = record
+            self.entries[path] = known.entry_in(record)
+
+    def _add_files(self, records: Mapping[str, bytes]) -> None:
+        for path, record in records.items():
+            if is_fleeting(_path(path)):
+                raise Nonsense("an entry that no scan gives")
+            self.records[path] = record
+            self.entries[path] = known.entry_in(record)
+        self._check_size()
+
     def _add(self, entries: Mapping[str, Any]) -> None:
         for path, value in entries.items():
             entry = _entry(_path(path), value)
             if entry is None or is_fleeting(path):
                 raise Nonsense("an entry that no scan gives")
             self.entries[path] = entry
+        self._check_size()
+
+    def _check_size(self) -> None:
         if len(self.entries) > _MOST_ENTRIES:
             raise Nonsense("too many files")
 

@@ -110,7 +110,7 @@ def reconcile(
     """
     unknown = dict(unknown or {})
     sides = (ancestor, local, remote)
-    looked_at = {p for s in sides for p in s} if paths is None else _closure(set(paths), sides)
+    looked_at = _closure(_apart(sides, unknown) if paths is None else set(paths), sides)
     wanted = {
         path: _decided(path, mode, ancestor.get(path), local.get(path), remote.get(path), unknown)
         for path in sorted(looked_at)
@@ -186,6 +186,15 @@ def _one_way(
         return _Want(None, None)
     where = "container" if mode == "push" else "workspace"
     return _Want(local, remote, left=f"it was changed in the {where}")
+
+
+def _apart(sides: tuple[Entries, Entries, Entries], unknown: Mapping[str, str]) -> set[str]:
+    """Return all paths but those that are the same everywhere: most are, and nothing is to do."""
+    ancestor, local, remote = sides
+    found = {p for p, entry in local.items() if entry != remote.get(p) or entry != ancestor.get(p)}
+    found.update(path for side in (ancestor, remote) for path in side.keys() - local.keys())
+    found.update(path for path in unknown if any(path in side for side in sides))
+    return found
 
 
 def _closure(paths: set[str], sides: tuple[Entries, Entries, Entries]) -> set[str]:

@@ -17,8 +17,8 @@ from typing import Any, Self
 from devkit.engine import Engine
 from devkit.errors import EngineError
 from devkit.sync import bootstrap
+from devkit.sync.agent import known
 from devkit.sync.agent.frames import VERSION, Frames, frame
-from devkit.sync.agent.side import Signature
 from devkit.sync.received import NONSENSE, Answer, Nonsense, RemoteScan, Told, answer
 
 __all__ = ["Answer", "Remote", "RemoteScan", "Told"]
@@ -43,7 +43,7 @@ class Remote:
         told: Callable[[Told], None],
         lost: Callable[[EngineError], None],
     ) -> None:
-        """Start the agent.
+        """Start the agent, and do not wait for it.
 
         Args:
             engine: where the container runs.
@@ -65,15 +65,6 @@ class Remote:
         self._stream = engine.exec(container, bootstrap.command(str(root)))
         self._thread = threading.Thread(target=self._receive, daemon=True, name="sync remote")
         self._thread.start()
-        try:
-            self._write(bootstrap.text())
-            self._hello.result(_HELLO_TIMEOUT_S)
-        except TimeoutError as error:
-            self.close()
-            raise _failed("it says nothing") from error
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -81,16 +72,24 @@ class Remote:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def seed(self, known: Mapping[str, tuple[Signature, str]]) -> None:
-        """Hand over digests that hold while their signature does; nobody waits for the answer."""
-        items = list(known.items())
-        for start in range(0, len(items), 20_000):
-            self.request("seed", known=dict(items[start : start + 20_000]))
+    def wait(self) -> None:
+        """Wait until the agent has begun. EngineError where it does not."""
+        try:
+            self._hello.result(_HELLO_TIMEOUT_S)
+        except TimeoutError as error:
+            self.close()
+            raise _failed("it says nothing") from error
 
-    def scan(self) -> RemoteScan:
-        """Look at everything, and begin to tell what changes. OSError where the root is gone."""
+    def scan(self, seeds: Mapping[str, bytes] | None = None) -> RemoteScan:
+        """Look at everything, and begin to tell what changes. OSError where the root is gone.
+
+        Args:
+            seeds: records of files (agent/known.py), which hold while the signature does.
+        """
+        for count, content in list(known.sent(seeds or {})):
+            self.request("seed", content, count=count)
         number = next(self._numbers)
-        scan = self._scans[number] = RemoteScan()
+        scan = self._scans[number] = RemoteScan(seeds or {})
         try:
             self._send(number, "scan", b"", {}).result()
         except OSError as error:
@@ -112,6 +111,7 @@ class Remote:
     def _send(
         self, number: int, op: str, content: bytes, fields: Mapping[str, Any]
     ) -> Future[Answer]:
+        self.wait()
         future: Future[Answer] = Future()
         with self._lock:
             if self._error:
@@ -129,6 +129,8 @@ class Remote:
     def _receive(self) -> None:
         frames = Frames()
         error = _failed("it ended")
+        # Here, as it blocks until the agent's Python takes it.
+        self._write(bootstrap.text())
         try:
             while data := self._stream.read(_READ_BYTES):
                 for message, content in frames.add(data):
@@ -180,7 +182,7 @@ class Remote:
     def _answer(self, message: Mapping[str, Any], content: bytes) -> None:
         number = message["id"]
         scan = self._scans.get(number)
-        if scan is not None and "error" not in message and not scan.fill(message):
+        if scan is not None and "error" not in message and not scan.fill(message, content):
             return
         result = answer(message, content, self._order)
         with self._lock:

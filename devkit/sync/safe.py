@@ -1,10 +1,11 @@
-"""Step 5, sync: before a mirror overwrites what only the container has, the trash gets it.
+"""Step 5, sync: what the container has comes to the trash before it is overwritten.
 
-In the other modes nothing is overwritten that both sides did not have.
+So it is for a mirror, of what nobody else has, and for what is too large to come with the answer.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterable
 
@@ -43,6 +44,18 @@ class Safe:
         self._sides = sides
         self._outcomes = outcomes
         self._journal = journal
+        self._had = set[str]()
+
+    def is_kept(self, digest: str) -> bool:
+        """Whether a content is in the trash, or was since this began."""
+        return self._journal.has(digest) or digest in self._had
+
+    def is_due(self, change: Change, result: object) -> bool:
+        """Whether the container refused because the old content is to be brought first."""
+        if not isinstance(result, OSError) or result.errno != errno.EFBIG:
+            return False
+        old = change.old
+        return old is not None and old.kind == FILE and not self.is_kept(old.digest)
 
     def bring(self, change: Change, remote: Remote) -> None:
         """Keep what stands at a change's path in the container."""
@@ -66,13 +79,17 @@ class Safe:
         except MOVED:
             self._outcomes.look_again(change)
         except OSError as error:
-            self._outcomes.failed(change, error)
+            self._outcomes.failed(change, error, is_kept=False)
         else:
             self._sides.batch.mark(change.path)
 
     def _brought(self, change: Change, result: Entry | Answer | Failure) -> None:
-        if not isinstance(result, (Entry, Answer)):
+        if isinstance(result, OSError) and not isinstance(result, MOVED):
+            self._outcomes.failed(change, result, is_kept=False)
+        elif not isinstance(result, (Entry, Answer)):
             self._outcomes.done(change, result)
+        elif change.old is not None:
+            self._had.add(change.old.digest)
 
 
 def _is_had(path: str, entry: Entry, sides: Sides) -> bool:

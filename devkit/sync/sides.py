@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from devkit.errors import EngineError
@@ -63,17 +65,19 @@ class Sides:
         self.folds_case = False
         self.next_rescan = float("inf")
         self._apart = Apart(ancestor)
+        self._is_known = False
+        self._to_keep: dict[str, bytes] | None = None
 
     # What is known.
 
     def compare_all(self, remote: Remote) -> None:
         """Look at everything on both sides."""
         self.contents.clear()
-        remote.seed(self.ancestor.digests("remote"))
-        for path, (signature, digest) in self.ancestor.digests("local").items():
-            self.workspace.knows(path, signature, digest)
+        self.problems.clear()  # each is tried again
         with ThreadPoolExecutor(1) as beside:
-            scanning = beside.submit(remote.scan)
+            # The agent starts meanwhile.
+            scanning = beside.submit(remote.scan, self.ancestor.known("remote"))
+            self._take_known()
             began = time.monotonic()
             here = self._scanned()
             took_s = time.monotonic() - began
@@ -86,8 +90,14 @@ class Sides:
         self.batch.mark_all()
         self._plan_rescan(took_s)
 
+    def keep_known(self) -> None:
+        """Store the workspace's digests for the next time."""
+        if self.local.told:
+            self._keep("local", self.workspace.records(self.local.told))
+
     def look(self, now: float) -> None:
         """Look at the workspace where it is due, and at all of it from time to time."""
+        self._keep_found()
         try:
             if now >= self.next_rescan:
                 self._rescan()
@@ -180,19 +190,39 @@ class Sides:
             self._halt_gone(gone)
             return None
 
+    def _take_known(self) -> None:
+        if self._is_known:
+            return  # since an earlier stream
+        for path, record in self.ancestor.known("local").items():
+            self.workspace.take(path, record, self.ancestor.entries.get(path))
+        self._is_known = True
+
+    def _keep_found(self) -> None:
+        """Store what a look found; not in it, as both sides are in step before."""
+        records, self._to_keep = self._to_keep, None
+        if records is not None:
+            self._keep("remote", records)
+            self.keep_known()
+
+    def _keep(self, side: SideName, records: dict[str, bytes]) -> None:
+        # They only save time; the disk may be full.
+        with suppress(OSError):
+            self.ancestor.keep(side, records)
+
     def _begin(self, here: Snapshot | None, there: RemoteScan) -> None:
         self.there.begin(there.entries, here.entries if here else {})
         self.unknown["remote"] = there.unknown
         self.without_events["container"] = there.without_events
         if here is not None:
-            self.local = Watched(self.workspace, here.entries)
+            # Names and entries are kept once for both sides, as far as they are the same.
+            entries = {sys.intern(path): entry for path, entry in here.entries.items()}
+            self.local = Watched(self.workspace, entries)
             self.local.digest(path for path, why in here.unknown.items() if why == PENDING)
             self.unknown["local"] = here.unknown
             known = {**here.unknown, **there.unknown}
             pending = (path for path, why in known.items() if why == PENDING)
             self._apart.begin(self.local.told, self.there.entries, pending)
-        self.ancestor.keep_digests("remote", there.signatures)
-        self.ancestor.keep_digests("local", self.workspace.known())
+        self._to_keep = there.records
 
     def _rescan(self) -> None:
         began = time.monotonic()

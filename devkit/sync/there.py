@@ -5,6 +5,7 @@ Answers are taken when they are asked for and news when their turn comes, so the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -34,7 +35,8 @@ class There:
             is_folder, same = entry.kind == FOLDER, ours.get(path)
             is_known = same is not None and (same.kind == FOLDER) is is_folder
             is_ignored = not is_known and self._ignores(path, is_folder=is_folder)
-            (self._hidden if is_ignored else self.entries)[path] = entry
+            mine = same if same is not None and same == entry else entry
+            (self._hidden if is_ignored else self.entries)[sys.intern(path)] = mine
 
     def settle(self, path: str, entry: Entry | None, order: int) -> None:
         """Note what is at a path, unless a later word said so already."""

@@ -13,7 +13,7 @@ from devkit.errors import EngineError
 from devkit.sync.agent.side import SLICE_BYTES, Entry, Moved, Side, Signature, Staged
 from devkit.sync.remote import Answer, Remote
 
-# Old contents of the container up to here come back for the journal.
+# Old contents of the container up to here come with the answer, for the journal.
 KEPT_BYTES = SLICE_BYTES
 # Slices that are under way at once: what a small file waits for at most.
 _WINDOW = 3
@@ -48,12 +48,22 @@ class Push:
     """A file of the workspace that goes into the container."""
 
     def __init__(
-        self, local: Side, remote: Remote, path: str, *, old: Entry | None, new: Entry, done: Done
+        self,
+        local: Side,
+        remote: Remote,
+        path: str,
+        *,
+        old: Entry | None,
+        new: Entry,
+        keep: int | None = KEPT_BYTES,
+        done: Done,
     ) -> None:
         self._local, self._remote, self._path = local, remote, path
         self._old, self._new, self._done = old, new, done
+        self._keep = keep
         self._stage = next(_STAGES)
-        self._waiting = deque([remote.request("stage", stage=self._stage, path=path)])
+        begun = remote.request("stage", stage=self._stage, path=path, keep=keep)
+        self._waiting = deque([begun])
         self._commit: Future[Answer] | None = None
         signature = local.signature(path)
         self._signature: Signature = signature or (0, 0, 0, 0, 0)
@@ -87,7 +97,7 @@ class Push:
                 digest=self._new.digest,
                 expect=self._old,
                 executable=self._new.executable,
-                keep=KEPT_BYTES,
+                keep=self._keep,
                 notify=True,
             )
         if not self._commit.done():

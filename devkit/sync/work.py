@@ -7,6 +7,7 @@ from pathlib import Path
 
 from devkit.errors import EngineError
 from devkit.sync import safe
+from devkit.sync.agent.side import Entry
 from devkit.sync.ancestor import Ancestor
 from devkit.sync.apply import Apply
 from devkit.sync.batch import Batch
@@ -16,9 +17,10 @@ from devkit.sync.journal import Journal
 from devkit.sync.news import News, Status
 from devkit.sync.outcomes import Outcomes
 from devkit.sync.permission import Permission
-from devkit.sync.reconcile import Mode, Plan
-from devkit.sync.remote import Remote
+from devkit.sync.reconcile import Change, Mode, Plan
+from devkit.sync.remote import Answer, Remote
 from devkit.sync.sides import Sides
+from devkit.sync.transfer import Failure
 from devkit.sync.workspace import Workspace
 
 
@@ -89,7 +91,14 @@ class Work:
             self.conflicts.settle(conflict, remote)
         contents, sides.contents = sides.contents, {}
         outcomes.expect(plan.changes)
-        apply = Apply(sides.workspace, remote, contents, outcomes.done)
+
+        def done(change: Change, result: Entry | Answer | Failure | None) -> None:
+            if self.safe.is_due(change, result):
+                self.safe.bring(change, remote)
+            else:
+                outcomes.done(change, result)
+
+        apply = Apply(sides.workspace, remote, contents, done, self.safe.is_kept)
         apply.changes(plan.changes)
         sides.transfers.update(apply.transfers)
 
@@ -97,7 +106,9 @@ class Work:
         """Let large files go on."""
         for path, transfer in list(self.sides.transfers.items()):
             if transfer.step():
-                self.sides.transfers.pop(path, None)
+                # Its old content may be on its way by now, at the same path.
+                if self.sides.transfers.get(path) is transfer:
+                    self.sides.transfers.pop(path)
                 self.batch.mark(path)
 
     def cancel(self) -> None:

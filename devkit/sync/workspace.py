@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from errno import EIO, EPERM
+from functools import lru_cache
 from pathlib import Path
 
 from devkit.sync.agent import places
 from devkit.sync.agent.side import FILE, FOLDER, Entry, Side, Snapshot
 from devkit.sync.ignore import Ignore
 from devkit.sync.journal import Journal
+
+_MOST_FOLDERS = 100_000
 
 
 class Workspace(Side):
@@ -49,11 +52,37 @@ class Workspace(Side):
         tops = [*self._placed, under] if under else list(self._placed)
         # Folders that are there because something stands below them.
         self._above = {"/".join(t.split("/")[:i]) for t in tops for i in range(1, t.count("/") + 1)}
+        own = {f"{under}/{path}" if under else path for path in self._elsewhere}
+        self._special = {*tops, *self._above, *own}
+        # Asked for each name in a folder.
+        self._is_usual = lru_cache(_MOST_FOLDERS)(self._usual)
         self._ignore = ignore
         self._journal = journal
 
+    def take(self, path: str, record: bytes, like: Entry | None) -> None:
+        """Take over a digest that was made before, as `records` gave it; see `Digests.take`."""
+        self._digests.take(path, record, like)
+
+    def records(self, entries: Mapping[str, Entry]) -> dict[str, bytes]:
+        """Return what is known of those entries, to be taken over the next time."""
+        return self._digests.records(entries)
+
     def ignores(self, path: str, is_folder: bool) -> bool:
         """Whether `path` is none of ours; a model does not stand in the source folder, too."""
+        folder, _, name = path.rpartition("/")
+        if path in self._special or not self._is_usual(folder):
+            return self._ignores_anywhere(path, is_folder)
+        inner = path[len(self.under) + 1 :] if self.under else path
+        return places.is_fleeting_name(name) or self._ignore.ignores(inner, is_folder=is_folder)
+
+    def _usual(self, folder: str) -> bool:
+        """Whether rules alone decide about the names in a folder."""
+        inner = self._inner(folder)
+        if inner is None or self._placement(folder) is not None or places.is_fleeting(inner):
+            return False
+        return not any(inner == top or inner.startswith(f"{top}/") for top in self._elsewhere)
+
+    def _ignores_anywhere(self, path: str, is_folder: bool) -> bool:
         if self._placement(path) is not None or path in self._above:
             return places.is_fleeting(path)
         inner = self._inner(path)

@@ -38,7 +38,7 @@ def feed(data: bytes) -> None:
     """One run: the same bytes to all three."""
     output = list[bytes]()
     agent = Agent(str(reset()), None, output.append)
-    scan = received.RemoteScan()
+    scan = received.RemoteScan({"a": b"r" * 72})
     with suppress(ValueError):
         for message, content in Frames().add(data):
             agent.answer(message, content)
@@ -46,7 +46,7 @@ def feed(data: bytes) -> None:
             with suppress(*received.NONSENSE):
                 received.answer(message, content, 1)
             with suppress(*received.NONSENSE):
-                scan.fill(message)
+                scan.fill(message, content)
     agent.close()
     assert {path.name for path in BASE.iterdir()} == {"root", "secret"}, "written outside"
     assert (BASE / "secret").read_text() == SECRET

@@ -178,6 +178,11 @@ def test_a_link_that_both_sides_have_is_no_difference(chain: Chain) -> None:
 
 
 def test_a_tag_that_is_not_there_names_the_nearest_one(chain: Chain) -> None:
+    image = chain.service.engine.image(f"{chain.repository}:1")
+    assert image is not None
+    begins = image.id.removeprefix("sha256:")[:4]
+    said = chain.service.json("diff", begins)["error"]
+    assert said["message"] == f"There is no image {chain.repository}:{begins}."
     for words in (["diff", "111"], ["rollback", "111"], ["run", f"{chain.repository}:111"]):
         done = chain.service.json(*words)
         assert done["error"]["code"] == "ImageMissing"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import cast
@@ -215,6 +217,44 @@ def test_a_full_disk_of_the_workspace_halts_and_loses_nothing(small: Synced) -> 
     small.ask("resume")
     small.in_step()
     assert (small.folder / "score.py").read_text() == "# there\n"
+
+
+def test_a_full_disk_of_the_trash_halts_before_an_old_content_goes(small: Synced) -> None:
+    old = os.urandom(2_000_000)
+    (small.folder / "weights.bin").write_bytes(old)
+    small.in_step()
+    with (small.folder / "weights.bin").open("r+b") as file:
+        file.write(os.urandom(1_500_000))
+        file.truncate()
+    assert small.halted() == "The disk of the workspace is full."
+    assert small.inside("cat weights.bin") == old
+    small.write("weights.bin", "small")
+    small.ask("resume")
+    small.in_step()
+    assert small.read_inside("weights.bin") == "small"
+    kept = small.folder / ".devkit/trash/contents" / hashlib.sha256(old).hexdigest()
+    assert kept.read_bytes() == old
+
+
+def test_an_old_content_that_came_while_the_disk_was_full_is_kept_once_there_is_room(
+    small: Synced,
+) -> None:
+    old, new = os.urandom(100_000), os.urandom(100_000)
+    (small.folder / "notes.bin").write_bytes(old)
+    small.in_step()
+    filler = small.folder / ".devkit" / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    with (small.folder / "notes.bin").open("r+b") as file:
+        file.write(new)
+    assert small.halted() == "The disk of the workspace is full."
+    filler.unlink()
+    small.ask("resume")
+    small.in_step()
+    assert small.inside("cat notes.bin") == new
+    kept = small.folder / ".devkit/trash/contents" / hashlib.sha256(old).hexdigest()
+    assert kept.read_bytes() == old
 
 
 def test_where_watches_end_the_workspace_is_looked_at_again_and_again(service: Synced) -> None:

@@ -111,6 +111,14 @@ def test_a_failing_request_is_kept_with_traceback_and_locals_and_without_secrets
     assert "k-123" not in json.dumps(values) + json.dumps(kept)
 
 
+def test_secrets_in_an_address_are_not_kept(service: Service) -> None:
+    path = "/score?size=3&accessToken=t-123&sig=s-456&key=&verbose"
+    assert service.request(path=path, body=b'"fine"').status == 200
+    found = whole(service, 1)
+    assert found["path"] == "/score?size=3&accessToken=***&sig=***&key=***&verbose"
+    assert found["masked"] == ["accessToken", "sig", "key"]
+
+
 def test_a_repr_that_raises_or_never_comes_back_holds_nothing_up(service: Service) -> None:
     assert send(service, "odd").status == 502
     values = dict(whole(service, 1)["failure"]["locals"])

@@ -40,6 +40,9 @@ def run(raw_data):
     if what == "c":
         while True:  # a signal ends each sleep
             ctypes.CDLL(None).usleep(600_000_000)
+    if what == "busy":
+        while True:
+            called(called)
     if what == "loop":
         while True:
             pass
@@ -52,8 +55,12 @@ def run(raw_data):
     if what == "free":
         import faulthandler, signal
         faulthandler.unregister(signal.SIGUSR1)
-        time.sleep(600)
+        sum(itertools.repeat(1))
     return what
+
+
+def called(function):
+    return function and called(None)
 
 
 def helped():
@@ -139,6 +146,14 @@ def test_a_request_over_its_time_limit_says_where_it_was(start: Start, what: str
     if what == "sleep":  # the code let go: its values are known too
         assert found["failure"]["locals"] == [["left", "600"]]
     assert service.request(body=do("fine")).status == 200
+
+
+def test_a_worker_lives_however_often_it_is_asked(start: Start) -> None:
+    service = start(files={"score.py": SCORE})
+    begun(service, "busy")
+    for _ in range(300):
+        assert own_lines(stack(service)[0])
+    assert "SIGSEGV" not in service.log()
 
 
 def test_no_look_is_taken_while_a_breakpoint_holds_the_request(start: Start) -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -30,6 +30,8 @@ from devkit.sync.work import Work
 from devkit.sync.workspace import Workspace
 
 _NEVER = 1 << 62
+# Names that a user gives to what is not to be synced.
+USERS = ".devkit-tmp-user"
 
 
 class CutStream:
@@ -101,9 +103,9 @@ class _Forgetful(Ancestor):
         if not self.is_dead:
             super().agree(agreed)
 
-    def keep_digests(self, side: str, known: Mapping[str, Any]) -> None:
+    def keep(self, side: str, known: Mapping[str, bytes]) -> None:
         if not self.is_dead:
-            super().keep_digests(side, known)
+            super().keep(side, known)
 
 
 class Pair:
@@ -235,10 +237,25 @@ class Pair:
         self.container = f"{int(hashlib.sha256(self.container.encode()).hexdigest()[:15], 16):016d}"
         self.start()
 
+    def told_of(self, digests: Container[str]) -> str:
+        """What the journal says about contents, and about all at the same paths."""
+        with Journal(self.local) as journal:
+            records = journal.records()
+        paths = {
+            record.path
+            for record in records
+            if any(entry and entry.digest in digests for entry in (record.old, record.new))
+        }
+        told = [f"{r} {r.old} -> {r.new}" for r in records if r.path in paths]
+        return "\n".join([*told, *map(repr, self.news[-60:])])
+
     def contents(self) -> set[str]:
-        """The digests of all that is in a tree or in the trash."""
+        """The digests of all that is in a tree, or moved out of it by its user, or in the trash."""
         kept = {path.name for path in self.trash.iterdir()} if self.trash.exists() else set()
-        trees = (tree(self.local), tree(self.remote))
+        roots = (self.local, self.remote)
+        moved = [path for root in roots for path in root.rglob(f"{USERS}*")]
+        trees = [tree(root) for root in [*roots, *filter(Path.is_dir, moved)]]
+        kept |= {_thing(path)[1] for path in moved}
         return kept | {value[1] for found in trees for value in found.values() if value[0] == "f"}
 
 

@@ -18,6 +18,8 @@ from devkit.engine import Engine
 from devkit.engines.pipe_stream import PipeStream
 from devkit.errors import EngineError
 from devkit.sync import bootstrap
+from devkit.sync.agent import known
+from devkit.sync.agent.digests import signature_of
 from devkit.sync.agent.frames import Frames, frame
 from devkit.sync.agent.places import TEMPORARY
 from devkit.sync.agent.serve import Agent
@@ -119,7 +121,10 @@ def test_the_agent_works_on_each_python(served: Served) -> None:
     assert read.signature is not None
     part = served.ask("part", path="big", offset=5, length=10, signature=read.signature)
     assert part.content == content[5:15]
-    served.ask("delete", path="big", expect=Entry(FILE, digest), keep=0)
+    with pytest.raises(OSError, match="too large to be kept"):
+        served.ask("delete", path="big", expect=Entry(FILE, digest), keep=1 << 20)
+    assert (root / "big").read_bytes() == content
+    served.ask("delete", path="big", expect=Entry(FILE, digest), keep=None)
     served.ask("flush")
     left = {os.path.relpath(path, root) for path in root.rglob("*")}
     assert left == {"d", "d/\udcff\n", "d/new", "m", "m/l"}
@@ -188,7 +193,37 @@ def test_an_agent_without_a_root_says_so(tmp_path: Path) -> None:
 
 def test_a_container_without_python_is_an_engine_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
-        Served(tmp_path, "/no/python3")
+        Served(tmp_path, "/no/python3").remote.wait()
+
+
+def test_of_what_the_host_knows_only_what_changed_is_digested_again(served: Served) -> None:
+    root = served.root
+    (root / "d").mkdir()
+    for name in ("same", "d/runs", "changed", "gone", "becomes a folder"):
+        (root / name).write_text(name)
+        os.utime(root / name, ns=(1, 1))
+    (root / "d" / "runs").chmod(0o755)
+    seeds = {}
+    for path in ("same", "d/runs", "changed", "gone", "becomes a folder"):
+        info = (root / path).stat()
+        # Not its digest: who digests again is found out.
+        seeds[path] = known.packed(signature_of(info)) + bytes.fromhex("aa" * 32)
+    (root / "changed").write_text("other")
+    (root / "gone").unlink()
+    (root / "becomes a folder").unlink()
+    (root / "becomes a folder").mkdir()
+    (root / "new").symlink_to("same")
+    scan = served.remote.scan(seeds)
+    assert scan.entries == {
+        "d": Entry(FOLDER),
+        "same": Entry(FILE, "aa" * 32),
+        "d/runs": Entry(FILE, "aa" * 32, True),
+        "changed": Entry(FILE, hashlib.sha256(b"other").hexdigest()),
+        "becomes a folder": Entry(FOLDER),
+        "new": Entry(LINK, "same"),
+    }
+    assert scan.records.keys() >= {"same", "d/runs"}
+    assert scan.records["same"] == seeds["same"]
 
 
 # What the agent does with requests that no host sends.

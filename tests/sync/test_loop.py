@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devkit import undo
 from devkit.errors import EngineError, SyncHalted
 from devkit.sync import permission
+from devkit.sync.ignore import Ignore
+from devkit.sync.journal import Journal
 from devkit.sync.news import News
+from devkit.sync.workspace import Workspace
 from tests.sync.pair import Pair, tree
 
 Make = Callable[..., Pair]
@@ -198,14 +202,16 @@ def test_a_halt_passes_too_when_so_few_are_gone_that_nobody_would_be_asked(make:
     assert len(tree(pair.remote)) == 91
 
 
-def test_a_halt_does_not_pass_by_waiting(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(pair.local, **{f"{number}": f"{number}" for number in range(100)})
+def test_a_halt_does_not_pass_by_waiting(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{'a' if n < 25 else 'b' if n < 45 else 'c'}/{n}" for n in range(100)]
+    put(pair.local, **{name: name for name in names})
     pair.flush()
-    for number in range(25):
-        (pair.local / f"{number}").unlink()
+    # All at once: else a part of them may go first.
+    (pair.local / "a").rename(tmp_path / "a")
     pair.flush()
-    for number in range(25, 45):
-        (pair.local / f"{number}").unlink()
+    (pair.local / "b").rename(tmp_path / "b")
     with pytest.raises(SyncHalted, match="45 of 100 files would be deleted"):
         pair.loop.flush(30)
     # As if all that had been long ago.
@@ -213,7 +219,7 @@ def test_a_halt_does_not_pass_by_waiting(pair: Pair, monkeypatch: pytest.MonkeyP
     put(pair.local, other="1")
     with pytest.raises(SyncHalted, match="45 of 100 files would be deleted"):
         pair.loop.flush(30)
-    assert len(tree(pair.remote)) == 75
+    assert len(list(pair.remote.glob("[bc]/*"))) == 75
 
 
 def test_a_folder_against_a_file_keeps_both(pair: Pair) -> None:
@@ -430,3 +436,62 @@ def test_a_mirror_keeps_what_only_the_container_had(tmp_path: Path, size: int) -
         assert {changed, new} <= kept
     finally:
         pair.stop()
+
+
+LARGE = 1_500_000
+
+
+@pytest.mark.parametrize("new", ["small", "large", "nothing", "a link"])
+def test_a_large_file_that_is_replaced_in_the_container_can_be_undone(pair: Pair, new: str) -> None:
+    old, place = "o" * LARGE, pair.local / "a"
+    put(pair.local, a=old, b="b")
+    pair.flush()
+    pair.loop.pause()  # else the deletion may be a change of its own
+    place.unlink()
+    if new == "a link":
+        place.symlink_to("b")
+    elif new != "nothing":
+        put(pair.local, a="n" * (5 if new == "small" else LARGE))
+    pair.loop.resume()
+    pair.flush()
+    assert tree(pair.local) == tree(pair.remote)
+    assert undone(pair) == ("a", "remote")
+    pair.flush()
+    assert place.read_text() == (pair.remote / "a").read_text() == old
+
+
+def test_a_large_file_that_is_replaced_in_the_workspace_can_be_undone(pair: Pair) -> None:
+    put(pair.local, a="o" * LARGE)
+    pair.flush()
+    put(pair.remote, a="n" * LARGE)
+    pair.flush()
+    assert undone(pair) == ("a", "local")
+    pair.flush()
+    assert (pair.remote / "a").read_text() == "o" * LARGE
+
+
+def test_a_large_file_whose_old_content_is_brought_first_counts_as_one_deletion(
+    pair: Pair,
+) -> None:
+    put(
+        pair.local,
+        **{chr(number): chr(number) * LARGE for number in range(ord("a"), ord("m"))},
+        left="x",
+    )
+    pair.flush()
+    pair.loop.pause()
+    for path in pair.local.glob("?"):
+        path.unlink()
+    pair.loop.resume()
+    pair.loop.flush(60)
+    assert list(tree(pair.remote)) == ["left"]
+
+
+def undone(pair: Pair) -> tuple[str, str]:
+    """Take the last change back, as `devkit sync undo` does; its path, and the side it was on."""
+    with Journal(pair.local) as journal:
+        ignore = Ignore(pair.local)
+        workspace = Workspace(pair.local, placed={}, ignore=ignore, journal=journal)
+        (last,) = undo.chosen(journal, "s", number=None, back_to=None)
+        undo.undo(workspace, journal, [last])
+    return last.path, last.side

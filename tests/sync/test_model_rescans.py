@@ -6,7 +6,7 @@ import pytest
 
 from tests.sync.trees import Trees, settings_of
 
-# `make soak` runs it for an hour.
+# `make soak` runs it for a quarter of an hour.
 pytestmark = pytest.mark.timeout(7200)
 
 

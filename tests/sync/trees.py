@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from devkit.sync.agent import places
-from tests.sync.pair import Pair, tree
+from tests.sync.pair import USERS, Pair, tree
 
 STEPS = int(os.environ.get("DEVKIT_SYNC_STEPS", "20000"))
 # What a person does between two looks; each edit is a step.
@@ -90,8 +90,8 @@ class Trees(RuleBasedStateMachine):
         local, remote = tree(self.pair.local), tree(self.pair.remote)
         assert local == remote, f"{_difference(local, remote)}\n{self.pair.loop.status()}"
         has = self.pair.contents()
-        lost = [what for digest, what in self.alive.items() if digest not in has]
-        assert not lost, lost
+        lost = {digest: what for digest, what in self.alive.items() if digest not in has}
+        assert not lost, f"{lost}\n{self.pair.told_of(lost)}"
         assert self.pair.flush() == 0, "a second run changes something"
 
     def _root(self, side: str) -> Path:
@@ -172,15 +172,14 @@ class Trees(RuleBasedStateMachine):
     def _aside(self, path: Path) -> Path:
         """Take it out of the way: from here on the sync does not change what it is."""
         self.number += 1
-        return path.rename(path.with_name(f".devkit-tmp-user{self.number}"))
+        return path.rename(path.with_name(f"{USERS}{self.number}"))
 
     def _consume(self, path: Path) -> None:
         """The user does away with what is there."""
-        if path.is_symlink():
-            return
-        found = [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
-        for place in [path, *found] if path.is_file() else found:
-            self.alive.pop(hashlib.sha256(place.read_bytes()).hexdigest(), None)
+        # The sync may still be at work in a folder that was moved out of the way.
+        with suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink():
+                self.alive.pop(hashlib.sha256(path.read_bytes()).hexdigest(), None)
 
     def _new(self, what: str, size: int = 0) -> bytes:
         self.number += 1
@@ -217,7 +216,7 @@ class Trees(RuleBasedStateMachine):
     def _replace(self, path: Path, what: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = self._new(what)
-        temporary = path.with_name(f".devkit-tmp-user{self.number}")
+        temporary = path.with_name(f"{USERS}{self.number}")
         temporary.write_bytes(content)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -234,9 +233,16 @@ class Trees(RuleBasedStateMachine):
 
     def _rmtree(self, path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
-            aside = self._aside(path)
-            self._consume(aside)
-            shutil.rmtree(aside)
+            self._clear(self._aside(path))
+
+    def _clear(self, folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                self._clear(path)
+            else:
+                self._consume(path)
+                path.unlink(missing_ok=True)
+        folder.rmdir()
 
     def _rename(self, path: Path, other: Path) -> None:
         if not path.exists() or path == other or path in other.parents:

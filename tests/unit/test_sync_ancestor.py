@@ -100,13 +100,18 @@ while True:
 
 
 def test_digests_are_kept_for_each_side(tmp_path: Path) -> None:
-    known = {"a\udcff": ((1, 2, 3, 4, 5), "d" * 64)}
+    known = {"a\udcff": b"a" * 72, "b": b"b" * 72}
     with Ancestor.of(tmp_path, "one") as ancestor:
-        ancestor.keep_digests("local", known)
-        ancestor.keep_digests("remote", {})
+        ancestor.keep("local", known)
+        ancestor.keep("remote", {})
     with Ancestor.of(tmp_path, "one") as again:
-        assert again.digests("local") == known
-        assert again.digests("remote") == {}
+        assert again.known("local") == known
+        assert again.known("remote") == {}
+        known = {"b": b"B" * 72, "c": b"c" * 72}
+        again.keep("local", known)
+        assert again.known("local") == known
+        again.keep("local", known)
+        assert again.known("local") == known
 
 
 def test_those_of_containers_long_gone_are_removed(tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ def test_deletions_that_came_in_pieces_count_together() -> None:
     count = len(plan.deletions("remote"))
     assert 0 < count <= 20
     assert not halt.reason(plan, before, left, before)
-    assert "would be deleted" in halt.reason(plan, before, left, before, before={"remote": 20})
+    earlier = {f"e{number}" for number in range(20)}
+    assert "would be deleted" in halt.reason(plan, before, left, before, before={"remote": earlier})
+    again = set(plan.deletions("remote"))
+    assert not halt.reason(plan, before, left, before, before={"remote": again})
 
 
 def test_files_that_only_get_another_name_are_not_lost() -> None:

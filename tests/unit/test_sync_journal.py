@@ -106,6 +106,26 @@ def test_it_prunes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert len(list((tmp_path / ".devkit/trash/contents").iterdir())) == 1
 
 
+def test_it_prunes_by_itself_after_few_large_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    monkeypatch.setattr(module, "_PRUNE_EVERY_BYTES", 10)
+    with Journal(tmp_path) as journal:
+        coming = journal.stage("a")
+        for number in range(5):
+            staged = journal.stage("a")
+            staged.add(b"%d" % number * 60)
+            journal.commit(staged, "a", None, executable=False)
+            staged.close()
+            journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
+        coming.add(b"coming")
+        entry = journal.commit(coming, "a", None, executable=False)
+        coming.close()
+        kept = {path.name for path in (tmp_path / ".devkit/trash/contents").iterdir()}
+        assert kept == {digest(b"4" * 60), entry.digest}
+
+
 def test_a_link_in_place_of_the_trash_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".devkit").symlink_to(tmp_path / "elsewhere")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from devkit.engine import Engine, InputEnded
 from devkit.errors import EngineError
-from devkit.sync import bootstrap
-from devkit.sync.agent.frames import VERSION, Frames, frame
-from devkit.sync.agent.side import FILE, FOLDER, OTHER, Entry, Moved
-from devkit.sync.remote import Answer, Remote, Told
+from devkit.sync import bootstrap, received
+from devkit.sync.agent import known
+from devkit.sync.agent.frames import MAX_CONTENT, VERSION, Frames, frame
+from devkit.sync.agent.side import FILE, FOLDER, OTHER, Entry, Moved, Signature
+from devkit.sync.remote import Answer, Remote, RemoteScan, Told
 
 DIGEST = "d" * 64
 HELLO = frame({"hello": VERSION, "root": "/"})
@@ -97,7 +98,7 @@ class Both:
 )
 def test_who_does_not_greet_as_an_agent_does_is_none(hello: bytes) -> None:
     with pytest.raises(EngineError):
-        Both(hello)
+        Both(hello).remote.wait()
 
 
 NONSENSE: list[dict[str, Any]] = [
@@ -183,6 +184,58 @@ def test_a_scan_that_is_not_whole_is_none(last: dict[str, Any]) -> None:
         both.remote.scan()
 
 
+RECORD = bytes(72)
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"same": True}, b""),
+        ({"same": True}, b"\1\1"),
+        ({"files": 1}, b""),
+        ({"files": 0}, b""),
+        ({"files": -1}, RECORD + b"a"),
+        ({"files": "1"}, RECORD + b"a"),
+        ({"files": 1 << 40}, RECORD + b"a"),
+        ({"files": 1}, RECORD),
+        ({"files": 1}, RECORD + b"a\0b"),
+        ({"files": 2}, RECORD + RECORD + b"a"),
+        ({"files": 1}, RECORD + b"../a"),
+        ({"files": 1}, RECORD + b"/a"),
+        ({"files": 1}, RECORD + b"a//b"),
+        ({"files": 1}, RECORD + b".git/a"),
+        ({"files": 1}, RECORD + b"a" * 40_000),
+        ({"files": True}, RECORD + b"../a"),
+    ],
+)
+def test_files_that_no_agent_tells_are_nonsense(message: dict[str, Any], content: bytes) -> None:
+    scan = RemoteScan({"a": RECORD})
+    with pytest.raises(received.NONSENSE):
+        scan.fill(message, content)
+
+
+def test_a_file_of_a_scan_is_what_its_record_says() -> None:
+    signature: Signature = (7, 1, 2, 0o100755, 3)
+    record = known.packed(signature) + bytes.fromhex(DIGEST)
+    ((count, content),) = known.sent({"a\udcff": record, "b\n": record})
+    scan = RemoteScan({"c": record, "gone": record})
+    assert not scan.fill({"same": True}, b"\1\0")
+    assert not scan.fill({"files": count}, content)
+    assert scan.fill({"unknown": {}, "count": 3, "without_events": ""}, b"")
+    assert scan.entries == dict.fromkeys(["a\udcff", "b\n", "c"], Entry(FILE, DIGEST, True))
+    assert scan.records == dict.fromkeys(["a\udcff", "b\n", "c"], record)
+
+
+def test_many_long_paths_go_in_several_frames() -> None:
+    record = known.packed((1 << 63, 0, 0, 0, 0)) + bytes.fromhex(DIGEST)
+    many = {f"{'x' * 4000}/{number}": record for number in range(1000)}
+    pieces = list(known.sent(many))
+    assert len(pieces) > 1
+    assert all(len(content) <= MAX_CONTENT for _, content in pieces)
+    found = [known.received(count, content) for count, content in pieces]
+    assert {path: one for piece in found for path, one in piece.items()} == many
+
+
 def test_what_is_never_synced_is_not_taken_from_the_container() -> None:
     both = Both()
     changed = {".git/hooks/x": [FILE, DIGEST, True], "a/.devkit/x": [FILE, DIGEST, False]}
@@ -246,7 +299,7 @@ values = st.recursive(
     max_leaves=6,
 )
 KEYS = ["id", "changed", "unknown", "whole", "inline", "digest", "entry", "moved", "error", "errno"]
-KEYS += ["entries", "signatures", "count", "without_events", "signature", "kept", "hello"]
+KEYS += ["entries", "same", "files", "count", "without_events", "signature", "kept", "hello"]
 lies = st.dictionaries(st.sampled_from(KEYS), values | st.integers(1, 3), max_size=4)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -518,3 +520,59 @@ def test_a_staged_file_whose_folder_went_away_is_not_put_elsewhere(side: Side, r
         side.commit(staged, "d/a", None, executable=False)
     staged.close()
     assert names(root) == {"d", "e"}
+
+
+# New files, many at once.
+
+
+def test_new_files_come_into_a_folder_that_is_opened_once(side: Side, root: Path) -> None:
+    (root / "d").mkdir()
+    with side.together():
+        made = [side.create(f"d/{number}", b"%d" % number, executable=True) for number in range(3)]
+    assert [side.look(f"d/{number}") for number in range(3)] == made
+    assert names(root) == {"d", "0", "1", "2"}
+    assert os.access(root / "d" / "0", os.X_OK)
+
+
+def test_what_a_folder_that_was_replaced_has_not_is_looked_for_in_the_new_one(
+    side: Side, root: Path
+) -> None:
+    (root / "d").mkdir()
+    (root / "d" / "a").write_text("old")
+    with side.together():
+        assert side.look("d/a") is not None
+        shutil.rmtree(root / "d")
+        (root / "d").mkdir()
+        (root / "d" / "a").write_text("new")
+        assert side.look("d/a") == Entry(FILE, hashlib.sha256(b"new").hexdigest())
+
+
+def test_a_new_file_takes_nobodys_place(side: Side, root: Path) -> None:
+    (root / "a").write_text("theirs")
+    with pytest.raises(Moved):
+        side.create("a", b"ours", executable=False)
+    assert (root / "a").read_text() == "theirs"
+    assert names(root) == {"a"}
+
+
+def test_a_new_file_is_not_written_through_a_link(side: Side, root: Path, tmp_path: Path) -> None:
+    (root / "d").symlink_to(tmp_path)
+    with side.together(), pytest.raises(OSError, match="Not a directory"):
+        side.create("d/a", b"ours", executable=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_edit_right_after_a_file_was_made_is_seen(side: Side, root: Path) -> None:
+    for number in range(200):
+        entry = side.create(f"{number}", b"ours", executable=False)
+        with (root / f"{number}").open("r+b") as file:
+            file.write(b"them")
+        assert side.look(f"{number}") != entry
+
+
+def test_an_old_content_is_kept_where_it_is_asked_for(side: Side, root: Path) -> None:
+    entry = side.write("a", b"old", None, executable=False)
+    with side.keeping() as kept:
+        side.delete("a", entry)
+    assert kept == [b"old"]
+    assert names(root) == set()

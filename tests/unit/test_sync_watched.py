@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devkit.sync.agent.side import FILE, FOLDER, LARGE_BYTES, SLICE_BYTES, Entry, RootGone, Side
 from devkit.sync.agent.watched import HOLD_S, Changes, Watched, is_unknown
@@ -114,6 +116,33 @@ def test_a_file_in_place_of_a_folder_is_told_with_what_was_in_that(clocked: Cloc
     assert found["d/b"] is None
     assert found["d"] is not None
     assert found["d"].kind == FILE
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["d", "d/a", "d/a/x", "d/a/y", "d/ab", "da", "e/a/x"]),
+            st.sampled_from([None, Entry(FOLDER), Entry(FILE, "0")]),
+            st.booleans(),
+        )
+    )
+)
+def test_of_a_folder_that_went_away_all_that_was_told_is_gone(
+    tmp_path_factory: pytest.TempPathFactory,
+    told: list[tuple[str, Entry | None, bool]],
+) -> None:
+    watched = Watched(Side(str(tmp_path_factory.getbasetemp())), {"d/z": Entry(FILE, "1")})
+    now = 1000.0
+    for path, entry, goes in told:
+        watched.applied(path, entry)
+        if goes:
+            watched.applied("d", Entry(FOLDER))
+            below = {path for path in watched.told if path.startswith("d/")}
+            watched.hint("d", now)
+            watched.changes(now)
+            now += 2 * HOLD_S
+            assert watched.changes(now).entries == dict.fromkeys([*below, "d"])
+            now += 1
 
 
 def test_a_rescan_finds_what_no_hint_told(clocked: Clocked) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import sys
 import time
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from . import places
 from .entry import (
@@ -25,36 +24,49 @@ from .entry import (
     Moved,
     Signature,
 )
+from .known import entry_in, packed, signature_in
 
 # Files with a time as young as this may change once more without a new time.
 _RACY_NS = 20_000_000
+_FOLDER = Entry(FOLDER)
 
 
 class Digests:
     """The digests of files by their path; one holds while the file's signature is the same."""
 
     def __init__(self) -> None:
-        self._made: Dict[str, Tuple[Signature, str, int]] = {}
+        self._made: Dict[str, Tuple[bytes, Entry]] = {}
 
     def knows(self, path: str, signature: Signature, digest: str) -> None:
         """Take over a digest that was made before."""
-        self.keep(path, signature, digest, sys.maxsize)
+        self._made[path] = (packed(signature), Entry(FILE, digest, runs(signature[3])))
+
+    def take(self, path: str, record: bytes, like: Optional[Entry] = None) -> Entry:
+        """Take over a record of `known`; where the file is `like`, no other is made."""
+        entry = entry_in(record)
+        entry = like if like is not None and like == entry else entry
+        self._made[path] = (signature_in(record), entry)
+        return entry
 
     def keep(self, path: str, signature: Signature, digest: str, seen_ns: int) -> None:
         """Keep a digest; `seen_ns` is a time before the content was read."""
-        self._made[path] = (signature, digest, seen_ns)
+        if is_old(signature, seen_ns):
+            self.knows(path, signature, digest)
+        else:
+            self.forget(path)
 
     def forget(self, path: str) -> None:
         """Nothing is there any more."""
         self._made.pop(path, None)
 
-    def known(self) -> Dict[str, Tuple[Signature, str]]:
-        """Those that somebody else may take over."""
-        return {
-            path: (signature, digest)
-            for path, (signature, digest, seen) in self._made.items()
-            if is_old(signature, seen)
-        }
+    def records(self, entries: Mapping[str, Entry]) -> Dict[str, bytes]:
+        """What another side of the same folder may take over of these entries, by their paths."""
+        found = {}
+        for path, entry in entries.items():
+            made = self._made.get(path)
+            if made is not None and made[1] is entry:
+                found[path] = made[0] + bytes.fromhex(entry.digest)
+        return found
 
     def entry(
         self, folder: int, name: str, path: str, unknown: Optional[Dict[str, str]] = None
@@ -64,28 +76,28 @@ class Digests:
             info = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        if stat.S_ISDIR(info.st_mode):
-            return Entry(FOLDER)
-        if stat.S_ISLNK(info.st_mode):
-            target = os.readlink(name, dir_fd=folder)
-            return Entry(LINK, target) if places.leads_inside(path, target) else Entry(OTHER)
-        if not stat.S_ISREG(info.st_mode):
+        kind = stat.S_IFMT(info.st_mode)
+        if kind == stat.S_IFREG:
+            return self._file(folder, name, path, signature_of(info), unknown)
+        if kind == stat.S_IFDIR:
+            return _FOLDER
+        if kind != stat.S_IFLNK:
             return Entry(OTHER)
-        digest = self._digest(folder, name, path, signature_of(info), unknown)
-        return None if digest is None else Entry(FILE, digest, runs(info.st_mode))
+        target = os.readlink(name, dir_fd=folder)
+        return Entry(LINK, target) if places.leads_inside(path, target) else Entry(OTHER)
 
-    def _digest(
+    def _file(
         self,
         folder: int,
         name: str,
         path: str,
         signature: Signature,
         unknown: Optional[Dict[str, str]],
-    ) -> Optional[str]:
-        """Return a file's digest; None where it goes to `unknown` instead."""
-        cached = self._made.get(path)
-        if cached is not None and cached[0] == signature and is_old(signature, cached[2]):
-            return cached[1]
+    ) -> Optional[Entry]:
+        """Return a file's entry; None where it goes to `unknown` instead."""
+        made = self._made.get(path)
+        if made is not None and made[0] == packed(signature):
+            return made[1]
         if signature[0] > LARGE_BYTES and unknown is not None:
             unknown[path] = PENDING
             return None
@@ -96,8 +108,9 @@ class Digests:
                 raise Moved
             unknown[path] = PENDING
             return None
-        self._made[path] = (signature, digest, seen)
-        return digest
+        self.keep(path, signature, digest, seen)
+        kept = self._made.get(path)
+        return Entry(FILE, digest, runs(signature[3])) if kept is None else kept[1]
 
 
 def signature_of(info: os.stat_result) -> Signature:

@@ -2,8 +2,10 @@
 
 Each request has an "id" that its answer repeats (`bytes` is a frame's content):
 
-    seed, known {path: [signature, digest]}             {}
-    scan                                                {"entries"}..., {"signatures"}..., last
+    seed, count, bytes: paths and records (see known)   {}
+    scan                                                {"same"} bytes: of each seed, if it holds;
+                                                        {"files": count} bytes: as in seed...;
+                                                        {"entries"}: the rest..., last
                                                         {"unknown", "count", "without_events"}
     read, path                                          {"entry"} bytes; {"signature"} if large
     stat, path                                          {"signature", "entry"}
@@ -12,7 +14,8 @@ Each request has an "id" that its answer repeats (`bytes` is a frame's content):
     write, path, expect, executable, keep, bytes        {"entry", "kept"} bytes: the old content
     create, files [[path, size, executable]], bytes     {"failed": {path: moved or error}};
                                                         a folder has no size
-    stage, stage, path; add, stage, bytes; drop, stage  {}
+    stage, stage, path, keep; add, stage, bytes;        {}
+    drop, stage
     commit, stage, digest, path, expect, executable,    {"entry", "kept"} bytes
     keep
     link, path, target, expect, keep                    {"entry", "kept"} bytes
@@ -22,6 +25,7 @@ Each request has an "id" that its answer repeats (`bytes` is a frame's content):
     rename, path, to                                    {}
     hold; notify, paths                                 {}: the runtime waits; looks there
 
+keep: so many bytes of an old content are to be kept, a larger one is refused (EFBIG); null: none.
 "moved" in an answer: the path has not what was expected. "error", "errno": why it cannot be done.
 By itself it tells {"inline": path, "digest"} with small contents, then {"changed", "unknown",
 "whole"}; whole: of all paths, these are unknown.
@@ -31,12 +35,15 @@ Part of the agent: standard library only, Python 3.7 and up.
 
 from __future__ import annotations
 
+import errno
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from . import known
+from .contained import Contained
 from .frames import MAX_CONTENT
 from .notice import Notice
-from .side import FILE, SLICE_BYTES, Entry, Moved, Side, Staged, TooLarge, reason
+from .side import FILE, SLICE_BYTES, Entry, Moved, Staged, TooLarge, reason
 from .telling import Send, Telling
 
 _SCAN_BATCH = 2000
@@ -53,7 +60,7 @@ class Later(Exception):
 class Requests:
     """Does what is asked with a side."""
 
-    def __init__(self, side: Side, telling: Telling, send: Send) -> None:
+    def __init__(self, side: Contained, telling: Telling, send: Send) -> None:
         self._side = side
         self._telling = telling
         self._send = send
@@ -87,16 +94,19 @@ class Requests:
 
     # One for each request.
 
-    def _do_seed(self, request: Dict[str, Any], _: bytes) -> None:
-        for path, (signature, digest) in request["known"].items():
-            self._side.knows(path, tuple(signature), digest)
+    def _do_seed(self, request: Dict[str, Any], content: bytes) -> None:
+        self._side.seed(request["count"], content)
 
     def _do_scan(self, request: Dict[str, Any], _: bytes) -> Answer:
         scan = self._telling.begin()
-        for name, values in (("entries", scan.entries), ("signatures", self._side.known())):
-            for start in range(0, len(values), _SCAN_BATCH):
-                batch = list(values.items())[start : start + _SCAN_BATCH]
-                self._send({"id": request["id"], name: dict(batch)}, b"")
+        same, files, rest = self._side.told(scan)
+        self._send({"id": request["id"], "same": True}, same)
+        for count, content in known.sent(files):
+            self._send({"id": request["id"], "files": count}, content)
+        others = list(rest.items())
+        for start in range(0, len(others), _SCAN_BATCH):
+            batch = dict(others[start : start + _SCAN_BATCH])
+            self._send({"id": request["id"], "entries": batch}, b"")
         last = {"unknown": scan.unknown, "count": len(scan.entries)}
         return dict(last, without_events=self._telling.without_events), b""
 
@@ -122,30 +132,31 @@ class Requests:
         return {}, self._side.read_part(request["path"], int(request["offset"]), size, expect)
 
     def _do_write(self, request: Dict[str, Any], content: bytes) -> Answer:
-        expect = _entry(request["expect"])
-        old = self._old(request, expect)
-        entry = self._side.write(request["path"], content, expect, bool(request["executable"]))
-        return self._applied(request, entry, old)
+        path, runs = request["path"], bool(request["executable"])
+        return self._swapped(request, lambda old: self._side.write(path, content, old, runs))
 
     def _do_create(self, request: Dict[str, Any], content: bytes) -> Answer:
         failed: Dict[str, Dict[str, Any]] = {}
-        start = 0
-        for path, size, runs in request["files"]:
-            try:
-                if size is None:
-                    entry = self._side.make_folder(path)
-                    self._telling.watch_below(path)
-                else:
-                    entry = self._side.write(path, content[start : start + size], None, bool(runs))
-                self._telling.applied(path, entry)
-            except (Moved, OSError) as error:
-                failed[path] = refusal(error)
-            start += size or 0
+        left = memoryview(content)
+        with self._side.together():
+            for path, size, runs in request["files"]:
+                try:
+                    if size is None:
+                        entry = self._side.make_folder(path)
+                        self._telling.watch_below(path)
+                    else:
+                        entry = self._side.create(path, left[:size], bool(runs))
+                    self._telling.applied(path, entry)
+                except (Moved, OSError) as error:
+                    failed[path] = refusal(error)
+                left = left[size or 0 :]
         return {"failed": failed}, b""
 
     def _do_stage(self, request: Dict[str, Any], _: bytes) -> None:
         if request["stage"] in self._stages:
             raise ValueError("that stage is taken")
+        if request.get("keep") is not None:
+            self._check_size(request)
         self._stages[request["stage"]] = self._side.stage(request["path"])
 
     def _do_add(self, request: Dict[str, Any], content: bytes) -> None:
@@ -159,18 +170,14 @@ class Requests:
         try:
             if staged.digest.hexdigest() != request["digest"]:
                 raise Moved  # the file has changed while it was sent
-            expect, runs = _entry(request["expect"]), bool(request["executable"])
-            old = self._old(request, expect)
-            entry = self._side.commit(staged, request["path"], expect, runs)
+            path, runs = request["path"], bool(request["executable"])
+            return self._swapped(request, lambda old: self._side.commit(staged, path, old, runs))
         finally:
             staged.close()
-        return self._applied(request, entry, old)
 
     def _do_link(self, request: Dict[str, Any], _: bytes) -> Answer:
-        expect = _entry(request["expect"])
-        old = self._old(request, expect)
-        entry = self._side.link(request["path"], request["target"], expect)
-        return self._applied(request, entry, old)
+        path, target = request["path"], request["target"]
+        return self._swapped(request, lambda old: self._side.link(path, target, old))
 
     def _do_folder(self, request: Dict[str, Any], _: bytes) -> Answer:
         entry = self._side.make_folder(request["path"])
@@ -183,9 +190,7 @@ class Requests:
 
     def _do_delete(self, request: Dict[str, Any], _: bytes) -> Answer:
         expect = Entry(*request["expect"])
-        old = self._old(request, expect)
-        self._side.delete(request["path"], expect)
-        return self._applied(request, None, old)
+        return self._swapped(request, lambda _: self._side.delete(request["path"], expect))
 
     def _do_rename(self, request: Dict[str, Any], _: bytes) -> None:
         self._side.rename(request["path"], request["to"])
@@ -200,18 +205,23 @@ class Requests:
 
     # What they have in common.
 
-    def _old(self, request: Dict[str, Any], expect: Optional[Entry]) -> Optional[bytes]:
-        """The content that is about to be replaced, if it is small enough to be kept."""
-        if expect is None or expect.kind != FILE:
-            return None
-        try:
-            most = min(request.get("keep", 0), MAX_CONTENT)
-            content, now = self._side.read(request["path"], most)
-        except TooLarge:
-            return None
-        if now != expect:
-            raise Moved(now)
-        return content
+    def _swapped(
+        self, request: Dict[str, Any], swap: Callable[[Optional[Entry]], Optional[Entry]]
+    ) -> Answer:
+        """Change what is as expected; the old content comes with the answer if it is to be kept."""
+        expect = _entry(request["expect"])
+        if expect is None or expect.kind != FILE or request.get("keep") is None:
+            return self._applied(request, swap(expect))
+        self._check_size(request)
+        with self._side.keeping() as kept:
+            entry = swap(expect)
+        return self._applied(request, entry, b"".join(kept))
+
+    def _check_size(self, request: Dict[str, Any]) -> None:
+        """Refuse where the old content is larger than what is to be kept."""
+        signature = self._side.signature(request["path"])
+        if signature is not None and signature[0] > min(request["keep"], MAX_CONTENT):
+            raise OSError(errno.EFBIG, "the old content is too large to be kept at once")
 
     def _applied(
         self, request: Dict[str, Any], entry: Optional[Entry], old: Optional[bytes] = None

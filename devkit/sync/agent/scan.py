@@ -62,13 +62,14 @@ class Scan:
         with os.scandir(folder) as listed:
             for item in listed:
                 name, is_folder = item.name, item.is_dir(follow_symlinks=False)
-                if self._is_passed_over(name, below + name, is_folder):
+                path = below + name
+                if self._is_passed_over(name, path, is_folder):
                     continue
-                entry = self._looked(folder, name, below + name)
+                entry = self._looked(folder, name, path)
                 if entry is not None:
-                    self.found.entries[below + name] = entry
-                    if is_folder:
-                        folders.append(below + name)
+                    self.found.entries[path] = entry
+                    if entry.kind == FOLDER:  # it may have become one since it was listed
+                        folders.append(path)
         return folders
 
     def _is_passed_over(self, name: str, path: str, is_folder: bool) -> bool:

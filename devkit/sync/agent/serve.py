@@ -12,9 +12,9 @@ import select
 from functools import partial
 from typing import Any, Callable, Dict, Optional
 
+from .contained import Contained
 from .frames import VERSION, Frames, frame
 from .requests import Later, Requests, refusal
-from .side import Side
 from .telling import Telling
 
 
@@ -23,7 +23,7 @@ class Agent:
 
     def __init__(self, root: str, events: Any, output: Callable[[bytes], None]) -> None:
         """Take the events of `inotify`; None where the system has none."""
-        side = Side(root)
+        side = Contained(root)
         self._send = partial(_send, output)
         self._root = side.root
         self._telling = Telling(side, events, self._send)

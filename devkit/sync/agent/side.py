@@ -15,9 +15,9 @@ import os
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import ContextManager, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from . import opened, places, swap
+from . import places, swap
 from .digests import Digests, blocks, runs, signature_at, signature_of
 from .entry import (
     FILE,
@@ -35,8 +35,9 @@ from .entry import (
     TooLarge,
     reason,
 )
+from .opened import Below
 from .scan import Scan
-from .staged import Staged, new_mode, temporary_name, with_run_bit
+from .staged import Content, Staged, content_of, new_mode, temporary_name, with_run_bit, write_new
 
 __all__ = [
     "FILE",
@@ -58,15 +59,15 @@ __all__ = [
 ]
 
 
-class Side:
+class Side(Below):
     """The files below `root`. Raises OSError for what the system refuses, Moved for a surprise."""
 
     def __init__(self, root: str) -> None:
-        self.root = os.path.realpath(root)
+        super().__init__(root)
         self._digests = Digests()
         self._entry = self._digests.entry
         self._left_over: Set[str] = set()
-        self._root: Optional[opened.Root] = None
+        self._keeps: Optional[List[bytes]] = None
 
     # What another kind of side decides for itself; not all arguments are needed here.
 
@@ -74,27 +75,15 @@ class Side:
         """Whether `path` is none of ours."""
         return False
 
-    def dispose(self, folder: int, name: str, old: Entry) -> None:  # noqa: ARG002
+    def dispose(self, folder: int, name: str, old: Entry) -> None:
         """Do away with an old content, which stands at `name` by now."""
+        if self._keeps is not None and old.kind == FILE:
+            self._keeps.append(content_of(folder, name, old.digest))
         os.unlink(name, dir_fd=folder)
 
     def recover(self, folder: int, name: str) -> None:
         """Give a content, that a side which was killed has put aside, a name that is seen."""
         places.rename_new(folder, name, folder, f"devkit-recovered-{time.time_ns()}")
-
-    def open_root(self, path: str) -> int:  # noqa: ARG002
-        """Open the folder that `route(path)` starts from."""
-        try:
-            # Kept open, as opening is slow; a root that was replaced is another one.
-            if self._root is None or not self._root.is_at(self.root):
-                self._root = opened.Root(self.root)
-            return os.dup(self._root.descriptor)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RootGone(error.errno, "the folder {} is gone".format(self.root)) from None
-
-    def route(self, path: str) -> List[str]:
-        """The names that lead to `path` from its root; none for the root itself."""
-        return places.parts(path) if path else []
 
     # Looking.
 
@@ -116,6 +105,13 @@ class Side:
         What cannot be told comes into `unknown`: a large file's digest, what may not be read.
         Without it, the digest is made now, and the refusal raised.
         """
+        entry = self._looked(path, unknown)
+        if entry is None and self._kept is not None:
+            self._kept.close()  # by now another folder may stand where it stood
+            entry = self._looked(path, unknown)
+        return entry
+
+    def _looked(self, path: str, unknown: Optional[Dict[str, str]]) -> Optional[Entry]:
         try:
             with self._parent(path) as (folder, name):
                 return self._entry(folder, name, path, unknown)
@@ -143,10 +139,6 @@ class Side:
         """Take over a digest that was made before; it counts while the signature is the same."""
         self._digests.knows(path, signature, digest)
 
-    def known(self) -> Dict[str, Tuple[Signature, str]]:
-        """The digests that another side of the same folder may take over."""
-        return self._digests.known()
-
     # Reading.
 
     def read(self, path: str, most: int = sys.maxsize) -> Tuple[bytes, Entry]:
@@ -170,6 +162,27 @@ class Side:
             return os.pread(file, size, offset)
 
     # Changing.
+
+    @contextmanager
+    def keeping(self) -> Iterator[List[bytes]]:
+        """Yield where the old contents come that are done away with meanwhile."""
+        kept: List[bytes] = []
+        self._keeps = kept
+        try:
+            yield kept
+        finally:
+            self._keeps = None
+
+    def create(self, path: str, content: Content, executable: bool) -> Entry:
+        """Put a file where nothing is, complete at once."""
+        digest = hashlib.sha256(content).hexdigest()
+        with self._parent(path) as (folder, name):
+            signature = write_new(folder, temporary_name(), name, content, executable)
+        if signature is None:
+            self._digests.forget(path)
+        else:
+            self._digests.knows(path, signature, digest)
+        return Entry(FILE, digest, executable)
 
     def write(self, path: str, content: bytes, expect: Optional[Entry], executable: bool) -> Entry:
         """Put a file in place of `expect` (None: of nothing), complete at once."""
@@ -272,22 +285,6 @@ class Side:
         with suppress(FileNotFoundError):
             self._digests.keep(path, signature_at(folder, name), digest, seen)
         return Entry(FILE, digest, executable)
-
-    @contextmanager
-    def _parent(self, path: str) -> Iterator[Tuple[int, str]]:
-        """Open the folder that holds `path`; yield its descriptor and the last name."""
-        *folders, name = self.route(path)
-        with opened.folder_below(self.open_root(path), folders) as folder:
-            yield folder, name
-
-    def _folder(self, path: str) -> ContextManager[int]:
-        names = self.route(path)
-        return opened.folder_below(self.open_root(path), names)
-
-    @contextmanager
-    def _opened(self, path: str) -> Iterator[Tuple[int, Signature]]:
-        with self._parent(path) as (folder, name), opened.file_in(folder, name) as file:
-            yield file
 
     def _swap(
         self, folder: int, name: str, path: str, temporary: str, expect: Optional[Entry]

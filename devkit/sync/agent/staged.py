@@ -10,10 +10,17 @@ import os
 import stat
 import time
 from itertools import count
+from typing import Optional, Union
 
 from . import places
+from .digests import blocks, signature_at
+from .entry import Moved, Signature
+
+Content = Union[bytes, memoryview]
 
 _NUMBERS = count(1)
+# The clock of a file system has ticks of up to 10 ms.
+_OLDER_NS = 20_000_000
 
 
 class Staged:
@@ -42,6 +49,51 @@ class Staged:
         os.close(self.file)
         places.unlink(self._folder, self.name)
         os.close(self._folder)
+
+
+def write_new(
+    folder: int, temporary: str, name: str, content: Content, executable: bool
+) -> Optional[Signature]:
+    """Put a file where nothing is; None where a later change might not show in its signature."""
+    mode = with_run_bit(0o644, executable)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(temporary, flags, mode, dir_fd=folder)
+    try:
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(file, left) :]
+            info = os.fstat(file)
+            if stat.S_IMODE(info.st_mode) != mode:
+                os.fchmod(file, mode)
+            # Older than what the next write of somebody else will have, however soon that comes.
+            then = time.time_ns() - _OLDER_NS
+            os.utime(file, ns=(then, then))
+        finally:
+            os.close(file)
+        places.rename_new(folder, temporary, folder, name)
+    except OSError as error:
+        places.unlink(folder, temporary)
+        if isinstance(error, FileExistsError):
+            raise Moved from None
+        raise
+    try:
+        after = signature_at(folder, name)
+    except FileNotFoundError:
+        return None
+    return after if (after[1], after[2]) == (then, info.st_ino) else None
+
+
+def content_of(folder: int, name: str, digest: str) -> bytes:
+    """Read a whole file; Moved where it has another digest."""
+    file = places.open_file(name, folder)
+    try:
+        content = b"".join(blocks(file, os.fstat(file).st_size))
+    finally:
+        os.close(file)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Moved
+    return content
 
 
 def temporary_name(prefix: str = places.TEMPORARY) -> str:

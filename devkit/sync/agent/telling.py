@@ -10,7 +10,8 @@ import time
 from typing import Any, Callable, Dict, Optional
 
 from . import places
-from .side import FILE, PENDING, Entry, Moved, Side, Snapshot, TooLarge, reason
+from .contained import Contained
+from .side import FILE, PENDING, Entry, Moved, Snapshot, TooLarge, reason
 from .watched import Changes, Watched
 
 # Up to here a change is told with its content, which saves a round trip.
@@ -31,7 +32,7 @@ class Telling:
     `without_events` says why it has to look again and again; "" where it has not.
     """
 
-    def __init__(self, side: Side, events: Any, send: Send) -> None:
+    def __init__(self, side: Contained, events: Any, send: Send) -> None:
         """Take the events of `inotify`; None where the system has none."""
         self._side = side
         self._send = send
@@ -44,9 +45,8 @@ class Telling:
 
     def begin(self) -> Snapshot:
         """Look at everything, and watch from now on."""
-        # Watched first: what changes during the scan is looked at again.
-        self.watch_below("")
         began = time.monotonic()
+        self._side.opens = self._watch
         scan = self._side.scan()
         self._side.sweep()
         self._plan_rescan(time.monotonic() - began)
@@ -116,14 +116,26 @@ class Telling:
         """Watch a folder and all in it; where the system's watches end, scans have to do."""
         if not self._events:
             return
-        top = os.path.join(self._side.root, path) if path else self._side.root
         try:
-            self._events.watch_below(top, places.is_fleeting_name)
+            self._events.watch_below(self._place(path), places.is_fleeting_name)
         except OSError as error:
             self.without_events = reason(error)
-        else:
-            if not path:
-                self.without_events = ""
+
+    def _watch(self, path: str) -> None:
+        """Watch a folder before it is listed: what changes after that is looked at again."""
+        if not self._events:
+            return
+        if not path:  # all of it is looked at
+            self.without_events = ""
+        try:
+            self._events.watch(self._place(path))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass  # gone since, or not for us to see
+        except OSError as error:
+            self.without_events = reason(error)
+
+    def _place(self, path: str) -> str:
+        return os.path.join(self._side.root, path) if path else self._side.root
 
     def _tell(self, found: Changes) -> None:
         is_news = found.unknown != self._unknown if found.whole else found.unknown
@@ -145,8 +157,6 @@ class Telling:
         assert self._watched is not None
         began = time.monotonic()
         try:
-            if self.without_events and self._events:
-                self.watch_below("")
             return self._watched.rescan()
         except OSError as error:
             return Changes({}, {"": reason(error)}, whole=True)

@@ -9,7 +9,7 @@ import hashlib
 import re
 import stat
 import time
-from typing import Dict, Iterable, NamedTuple, Optional, Set
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set
 
 from .side import FILE, FOLDER, PENDING, SLICE_BYTES, Entry, Moved, Side
 
@@ -47,6 +47,9 @@ class Watched:
         self._held: Dict[str, float] = {}
         self._unfinished: Set[str] = set()
         self._large: Dict[str, _Large] = {}
+        # What was told, and the folders on the way to it, by the folder it is in; made once needed,
+        # and what is no longer told stays in it until the next rescan.
+        self._inner: Optional[Dict[str, Set[str]]] = None
 
     def hint(self, path: str, now: float, *, finished: bool = True) -> None:
         """Something happened at `path`; not `finished`: a file there may still be written."""
@@ -63,6 +66,8 @@ class Watched:
             self.told.pop(path, None)
         else:
             self.told[path] = entry
+            if self._inner is not None:
+                _add(self._inner, path)
 
     def digest(self, paths: Iterable[str]) -> None:
         """Make the digests of these large files, a slice with each call of `changes`."""
@@ -77,12 +82,14 @@ class Watched:
     def changes(self, now: float) -> Changes:
         """Look where it is due."""
         found = Changes({}, {})
-        for path in [path for path, due in self._due.items() if due <= now]:
-            del self._due[path]
-            try:
-                self._compare(path, now, found)
-            except Moved:  # it is being written
-                self._due[path] = now + _RETRY_S
+        with self.side.together():
+            for path in [path for path, due in self._due.items() if due <= now]:
+                if self._due.pop(path, None) is None:
+                    continue  # it was looked at with its folder
+                try:
+                    self._compare(path, now, found)
+                except Moved:  # it is being written
+                    self._due[path] = now + _RETRY_S
         self.digest(path for path, why in found.unknown.items() if why == PENDING)
         self._digest_slice(now, found)
         for path, entry in found.entries.items():
@@ -92,6 +99,7 @@ class Watched:
     def rescan(self) -> Changes:
         """Look at everything: what no hint told is found."""
         now = time.monotonic()
+        self._inner = None
         scan = self.side.scan()
         for path, entry in scan.entries.items():
             if self.told.get(path) != entry:
@@ -111,23 +119,47 @@ class Watched:
             return
         if path in found.unknown or self._waits(path, entry, before, now):
             return
+        is_folder = entry is not None and entry.kind == FOLDER
         below: Dict[str, Entry] = {}
-        if entry is not None and entry.kind == FOLDER:
-            # What came with it may have come before it was watched.
-            scan = self.side.scan(path)
-            below = scan.entries
-            found.unknown.update(scan.unknown)
-            found.entries.update((p, e) for p, e in below.items() if self.told.get(p) != e)
+        if is_folder:
+            below = self._look_below(path, found)
         elif entry != before:
             found.entries[path] = entry
-        if before is not None and before.kind == FOLDER:
-            for inner in [p for p in self.told if p.startswith(path + "/") and p not in below]:
-                if not is_unknown(inner, found.unknown):
-                    # A name in it may have gone away for a moment, too.
-                    if entry is not None and entry.kind == FOLDER:
-                        self.hint(inner, now)
-                    else:
-                        found.entries[inner] = None
+        if before is None or before.kind != FOLDER:
+            return
+        for inner in self._told_below(path):
+            if inner not in below and not is_unknown(inner, found.unknown):
+                # A name in it may have gone away for a moment, too.
+                if is_folder:
+                    self.hint(inner, now)
+                else:
+                    found.entries[inner] = None
+
+    def _look_below(self, path: str, found: Changes) -> Dict[str, Entry]:
+        """Look at all in a folder: what came with it may have come before it was watched."""
+        scan = self.side.scan(path)
+        found.unknown.update(scan.unknown)
+        for inner, has in scan.entries.items():
+            if self.told.get(inner) != has:
+                found.entries[inner] = has
+            elif inner not in self._unfinished and has.kind == FILE:
+                self._due.pop(inner, None)
+                self._held.pop(inner, None)
+        return scan.entries
+
+    def _told_below(self, folder: str) -> List[str]:
+        """What was told to be in a folder, without a search among all for each."""
+        if self._inner is None:
+            self._inner = {}
+            for path in self.told:
+                _add(self._inner, path)
+        found: List[str] = []
+        folders = [folder]
+        while folders:
+            inner = self._inner.get(folders.pop(), ())
+            folders += inner
+            found += [path for path in inner if path in self.told]
+        return found
 
     def _waits(
         self, path: str, entry: Optional[Entry], before: Optional[Entry], now: float
@@ -159,6 +191,16 @@ class Watched:
                 found.entries[path] = large.entry
                 found.unknown.pop(path, None)
             return
+
+
+def _add(inner: Dict[str, Set[str]], path: str) -> None:
+    while path:
+        folder = path.rpartition("/")[0]
+        paths = inner.setdefault(folder, set())
+        if path in paths:
+            return
+        paths.add(path)
+        path = folder
 
 
 def _is_truncated(entry: Entry, before: Entry) -> bool:

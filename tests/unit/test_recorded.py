@@ -1,0 +1,205 @@
+"""What a runtime says of its requests is taken as it should be, or refused; and cases in files."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devkit import recorded, replayed
+from devkit.engine import Placement
+from devkit.errors import BadValue, DebuggerUnreachable
+from devkit.recorded import Request
+from devkit.replayed import Case
+from devkit.running import Address, RunningService
+
+ENTRY = {
+    "id": 7,
+    "time": 1.5,
+    "method": "POST",
+    "path": "/score",
+    "status": 502,
+    "ms": 3.25,
+    "is_failing": True,
+    "error": "ValueError: in /app/score.py",
+}
+WHOLE = {
+    **ENTRY,
+    "headers": [["Content-Type", "application/json"], ["Host", "x"], ["X-Key", "***"]],
+    "masked": ["X-Key"],
+    "body": "e30=",
+    "body_bytes": 2,
+    "is_replayable": True,
+    "answer": "e30=",
+    "answer_bytes": 2,
+    "failure": {
+        "traceback": '  File "/app/score.py", line 3, in run\n',
+        "file": "/app/score.py",
+        "line": 3,
+        "locals": [["x", "1"]],
+    },
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@contextmanager
+def answering(body: object) -> Iterator[RunningService]:
+    """A service whose debug port answers each question so."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            size = int(self.rfile.readline().split()[1])
+            self.rfile.readline()
+            asked = json.loads(self.rfile.read(size))
+            said = {"type": "response", "request_seq": asked["seq"], "success": True, "seq": 1}
+            content = json.dumps({**said, "command": asked["command"], "body": body}).encode()
+            self.wfile.write(b"Content-Length: %d\r\n\r\n%b" % (len(content), content))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = SimpleNamespace(
+            name="s",
+            debug=Address(*server.server_address),
+            mappings=(Placement(Path("/here"), PurePosixPath("/app")),),
+        )
+        yield cast(RunningService, made)
+        server.shutdown()
+
+
+def test_what_is_listed_has_local_paths_and_only_failing_ones_where_asked() -> None:
+    body = {"is_on": True, "requests": [{**ENTRY, "is_failing": False, "error": None}, ENTRY]}
+    with answering(body) as service:
+        first, second = recorded.entries(service)
+        assert recorded.entries(service, failed=True) == [second]
+    assert (first.error, second.error) == (None, "ValueError: in /here/score.py")
+    assert second.row()[2:] == ("POST /score", "502", "3", "ValueError: in /here/score.py")
+
+
+def test_one_is_told_with_what_can_be_sent_again() -> None:
+    with answering({"request": WHOLE}) as service:
+        found = recorded.request(service, "7")
+    assert (found.file, found.line, found.variables) == ("/here/score.py", 3, (("x", "1"),))
+    assert "/here/score.py" in found.traceback
+    assert found.sendable() == {"Content-Type": "application/json"}
+    assert replayed.case(found) == Case("POST", "/score", found.sendable(), b"{}", 502, {})
+
+
+@pytest.mark.parametrize(
+    ("ask", "body", "code"),
+    [
+        (recorded.entries, {"is_on": False, "requests": []}, "BadValue"),
+        (lambda service: recorded.request(service, "7"), {"request": None}, "BadValue"),
+        (lambda service: recorded.request(service, "-1"), {}, "BadValue"),
+        (
+            lambda service: recorded.request(service, "last"),
+            {"is_on": True, "requests": []},
+            "BadValue",
+        ),
+        (
+            lambda service: recorded.request(service, "7").sendable(),
+            {"request": {**WHOLE, "is_replayable": False}},
+            "BadValue",
+        ),
+        (recorded.entries, {"is_on": True, "requests": [{**ENTRY, "id": "x"}]}, "Debugger"),
+        (recorded.entries, {"is_on": True, "requests": [{**ENTRY, "id": 1e999}]}, "Debugger"),
+        (recorded.stack, {"workers": [{"pid": 1, "running_s": "no", "threads": []}]}, "Debugger"),
+        (recorded.stack, {"workers": None}, "Debugger"),
+    ],
+)
+def test_what_is_not_there_or_makes_no_sense_is_said(
+    ask: Callable[[RunningService], object], body: object, code: str
+) -> None:
+    with answering(body) as service, pytest.raises((BadValue, DebuggerUnreachable)) as error:
+        ask(service)
+    assert type(error.value).__name__.startswith(code)
+    assert error.value.hint
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.sampled_from(list(WHOLE)), JSON))
+def test_a_runtime_that_lies_is_refused(lies: dict[str, Any]) -> None:
+    try:
+        with recorded._sense():
+            made = recorded._request({**WHOLE, **lies}, ())
+    except DebuggerUnreachable:
+        return
+    assert isinstance(made, Request)
+
+
+# Cases.
+
+CASE = Case("POST", "/score", {"Content-Type": "application/json"}, b'{"a": 1}', 200, {"b": [1]})
+
+
+@pytest.mark.parametrize("body", [b"text", b"\xff\x00", b"", "\u00e9".encode()])
+def test_a_case_is_read_as_it_was_saved(tmp_path: Path, body: bytes) -> None:
+    case = Case(**{**vars(CASE), "body": body})
+    file = tmp_path / "cases" / "one.json"
+    replayed.save(case, file, force=False)
+    assert replayed._read(file) == case
+    with pytest.raises(BadValue, match="is there already"):
+        replayed.save(case, file, force=False)
+    assert replayed.files([tmp_path]) == [file]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"request": 1, "answer": 2}',
+        '{"request": {"method": "GET", "path": "/", "headers": [], "body": {"text": ""}}}',
+        '{"request": {"method": "GET", "path": "/", "headers": {}, "body": {"base64": "!"}},'
+        ' "answer": {"status": 200, "body": 1}}',
+        '{"request": {"method": "GET", "path": "@there/", "headers": {}, "body": {"text": ""}},'
+        ' "answer": {"status": 200, "body": 1}}',
+        '{"request": {"method": "GET", "path": "/", "headers": {}, "body": {}},'
+        ' "answer": {"status": "x", "body": 1}}',
+    ],
+)
+def test_what_is_no_case_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text(text)
+    with pytest.raises(BadValue, match=r"bad\.json is no case"):
+        replayed._read(file)
+
+
+def test_a_case_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="cannot be read"):
+        replayed._read(tmp_path)
+    with pytest.raises(BadValue, match="cannot be written"):
+        replayed.save(CASE, Path("/proc/none/case.json"), force=False)
+    with pytest.raises(BadValue, match="has no case"):
+        replayed.files([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"a": [0.1 + 0.2]}, {"a": [0.3]}, True),
+        ({"a": [0.3]}, {"a": [0.31]}, False),
+        (1, 1.0, True),
+        (True, 1, False),
+        ([1], [1, 2], False),
+        ({"a": 1}, {"b": 1}, False),
+        ("a", "a", True),
+        (None, None, True),
+        (float("inf"), float("inf"), True),
+    ],
+)
+def test_numbers_may_differ_by_rounding(one: object, other: object, same: bool) -> None:
+    assert replayed._same(one, other) is same
