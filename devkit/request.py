@@ -6,10 +6,10 @@ import http.client
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from devkit.engine import Placement
 from devkit.errors import BadValue, NoService, NotReady
@@ -55,36 +55,45 @@ def invoke(
     headers: Mapping[str, str] | None = None,
     method: str | None = None,
     timeout_s: float | None = 60,
+    most_bytes: int | None = None,
 ) -> Answer:
     """Send a request: POST when there is data, as JSON unless a header says otherwise.
 
     Proxies are not used: the service is on this machine. `timeout_s` None waits as long as it
-    takes, which a request that stops at a breakpoint needs.
+    takes, which a request that stops at a breakpoint needs. Of a body longer than `most_bytes` the
+    rest is left unread: an answer may have no end.
 
     Raises:
         BadValue: a header, path or method that HTTP does not have.
         NoService: nothing answers there.
         NotReady: no answer in time.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadValue(f"{url!r} is not an http address.", hint="`devkit status` shows it.")
+    parts, port = _address(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     given = dict(headers or {})
     if data is not None and not any(name.lower() == "content-type" for name in given):
         given["Content-Type"] = "application/json"
-    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
     started = time.perf_counter()
     with _failures_said(url, timeout_s):
+        connection = kind(str(parts.hostname), port, timeout=timeout_s)
         try:
             connection.request(method or ("GET" if data is None else "POST"), target, data, given)
             response = connection.getresponse()
-            body = response.read()
+            body = response.read(most_bytes)
         finally:
             connection.close()
     seconds = time.perf_counter() - started
     return Answer(response.status, tuple(response.getheaders()), body, seconds)
+
+
+def _address(url: str) -> tuple[SplitResult, int | None]:
+    """Take an address apart; urllib refuses a wrong port only when it is asked for."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts, parts.port
+    raise BadValue(f"{url!r} is not an http address.", hint="`devkit status` shows it.")
 
 
 @contextmanager

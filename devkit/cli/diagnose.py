@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from os import SEEK_END
 from typing import IO, TYPE_CHECKING
 
 import click
 
 from devkit.cli.group import command
 from devkit.cli.options import App
-from devkit.errors import ConfigError, DevkitError
+from devkit.errors import BadValue, ConfigError, DevkitError, NoService, NotReady
 
 if TYPE_CHECKING:
-    from devkit.diagnose.case import Case, Exchange
+    from devkit.diagnose.case import Case
     from devkit.diagnose.diagnosis import Diagnosis
     from devkit.request import Answer
     from devkit.session import Session
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # Of these, an error or an answer says as much by itself.
 _PLAIN = ("init-raised", "import-raised", "run-raised", "http-424", "http-500", "http-502")
 _MOST_LOG = 8 << 20
+_MOST_ANSWER = 1 << 20
 _TIMEOUT_S = 65
 
 
@@ -57,10 +60,10 @@ def diagnose(
         with app.session("Looking") as session:
             case = Case(session.workspace, lambda: session.engine, code=code)
             if logs is not None:
-                case.log_text = logs.read(_MOST_LOG).decode("utf-8", "replace")
+                case.log_text = _end(logs).decode("utf-8", "replace")
                 case.connect = None
             if url is not None:
-                case.exchanges = tuple(_asked(case, url))
+                _ask(case, url)
             found = diagnosis.diagnosed(case)
     except ConfigError as error:
         found = _of_config(error)
@@ -100,18 +103,34 @@ def tell(
             app.out.note(report.full(found))
 
 
-def _asked(case: Case, url: str) -> Iterator[Exchange]:
+def _end(file: IO[bytes]) -> bytes:
+    """Read a log's end, where the newest is; a pipe has to be read through to come to it."""
+    end = b""
+    if file.seekable():
+        file.seek(max(file.seek(0, SEEK_END) - _MOST_LOG, 0))
+        return file.read(_MOST_LOG)
+    while chunk := file.read(_MOST_LOG):
+        end = (end + chunk)[-_MOST_LOG:]
+    return end
+
+
+def _ask(case: Case, url: str) -> None:
     """Ask a service: is it healthy, and what does it answer to a sample?"""
     from devkit.diagnose import answers
     from devkit.diagnose.case import Exchange
     from devkit.request import invoke
 
     root = url.removesuffix("/").removesuffix("/score")
-    yield Exchange(invoke(f"{root}/", timeout_s=_TIMEOUT_S), url=f"{root}/")
-    body = answers.sample(case)
-    if body is not None:
-        answer = invoke(f"{root}/score", body, timeout_s=_TIMEOUT_S)
-        yield Exchange(answer, body, "application/json", f"{root}/score")
+    asked = partial(invoke, timeout_s=_TIMEOUT_S, most_bytes=_MOST_ANSWER)
+    try:
+        case.exchanges = (Exchange(asked(f"{root}/"), url=f"{root}/"),)
+        if (body := answers.sample(case)) is not None:
+            sent = Exchange(asked(f"{root}/score", body), body, "application/json", f"{root}/score")
+            case.exchanges = (*case.exchanges, sent)
+    except BadValue as error:
+        raise click.BadParameter(error.message, param_hint="'--url'") from error
+    except (NoService, NotReady) as error:
+        case.unanswered = error
 
 
 def _of_config(error: ConfigError) -> Diagnosis:

@@ -108,10 +108,11 @@ def _entry_script(root: Path) -> Path | None:
 def _scores(path: Path) -> bool:
     """Whether a script has init() and run() at its top level."""
     try:
-        if path.stat().st_size > _MAX_SCRIPT_BYTES:
+        # Opening a FIFO waits until somebody writes to it.
+        if not path.is_file() or path.stat().st_size > _MAX_SCRIPT_BYTES:
             return False
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     functions = {
         node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

@@ -94,7 +94,14 @@ def _was_edited(case: Case, spot: Spot, since: float) -> bool:
 
 
 def health(case: Case) -> Iterator[Finding]:
-    """GET / answered something else than that it is healthy."""
+    """GET / answered something else than that it is healthy, or nothing."""
+    if case.unanswered is not None:
+        yield Finding(
+            "no-answer", "error", case.unanswered.message,
+            "Nothing listens there, or it does not come to an answer: the service does not run, "
+            "has another address, or its code hangs.",
+            case.unanswered.hint or "`devkit status` says whether it runs, and where.",
+        )  # fmt: skip
     for exchange in case.exchanges:
         if exchange.sent is None and not exchange.answer.ok and not case.running:
             yield Finding(

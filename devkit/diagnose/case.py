@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _LOG_LINES = 2000
 _MOST_LOG = 1 << 20
 _MOST_LISTED = 500
+_VERSION_OF = ("python", "-c", "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))")
+_VERSION = re.compile(r"\d[\w.+!-]*", re.ASCII)
+_MOST_VERSION = 100
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Case:
         connect: gives the engine; None where none is to be asked.
         log_text: a log from elsewhere, which stands for the container's.
         exchanges: requests and their answers.
+        unanswered: why a request had no answer.
         code: a status code that somebody saw.
         asks_index: whether the package index may be asked, which takes seconds.
     """
@@ -64,6 +68,7 @@ class Case:
     connect: Callable[[], Engine] | None = None
     log_text: str | None = None
     exchanges: tuple[Exchange, ...] = ()
+    unanswered: DevkitError | None = None
     code: int | None = None
     asks_index: bool = True
     engine_error: DevkitError | None = field(default=None, init=False)
@@ -73,8 +78,7 @@ class Case:
         """What the environment file asks for."""
         try:
             return environment.read(self.workspace)
-        except (ConfigError, ValueError):
-            # A ValueError is a path in it that no file system has.
+        except ConfigError:
             return None
 
     @cached_property
@@ -128,6 +132,20 @@ class Case:
         except DevkitError:
             return None
         return there
+
+    def installed(self, package: str) -> str | None:
+        """Return the version of a package in the container; None where it does not run."""
+        if self.running is None or self.status is None:
+            return None
+        try:
+            stream = self.running.engine.exec(self.running.container.id, [*_VERSION_OF, package])
+            try:
+                said = stream.read(_MOST_VERSION).decode("utf-8", "replace").strip()
+            finally:
+                stream.close()
+        except DevkitError:
+            return None
+        return said if _VERSION.fullmatch(said) else None
 
     @property
     def container(self) -> Container | None:

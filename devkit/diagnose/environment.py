@@ -51,12 +51,6 @@ def readable(case: Case) -> Iterator[Finding]:
             error.hint or "Correct that line.", "",
             file or case.workspace.config.environment, line,
         )  # fmt: skip
-    except ValueError as error:
-        name = case.workspace.config.environment
-        yield Finding(
-            "environment-invalid", "error", f"{name} cannot be understood: {error}.",
-            "It names a path that no file system has.", "Correct that path.", "", name,
-        )  # fmt: skip
 
 
 def python_named(case: Case) -> Iterator[Finding]:
@@ -166,14 +160,15 @@ def _pickles(case: Case) -> Iterator[Path]:
 
 
 def _compared(case: Case, path: Path, version: str, line: Line) -> Finding | None:
-    pinned = _pinned(line.requirement)
+    installed = case.installed("scikit-learn")
     try:
         made = Version(version)
+        pinned = Version(installed) if installed else _pinned(line.requirement)
     except InvalidVersion:
         return None
     if pinned is None or (pinned.release[:2] == made.release[:2]):
         return None
-    if line.requirement and line.requirement.specifier.contains(made):
+    if not installed and line.requirement and line.requirement.specifier.contains(made):
         return None
     is_older = pinned < made
     # Within a major version a newer one warns, and most often loads.

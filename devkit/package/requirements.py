@@ -148,6 +148,9 @@ def _parsed(
         text = _VARIABLE.sub(_from_environment, _COMMENT.sub("", raw)).strip()
         if text:
             place = f"{shown(path, root)}:{number}"
+            if "\0" in text:
+                why = f"{place}: there is a zero byte in this line."
+                raise EnvironmentInvalid(why, hint="Save the file as UTF-8 text.")
             found += _line(text, place, path, root, within)
     return found
 

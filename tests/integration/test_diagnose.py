@@ -161,3 +161,27 @@ def test_a_command_that_fails_says_why_by_itself(tmp_path: Path, base_image: str
     top = made.diagnosed()["findings"][0]
     assert (top["id"], top["line"]) == ("result-not-json", 7)
     assert top["title"] in failed.stderr
+
+
+def test_a_pickle_is_compared_with_what_is_installed(tmp_path: Path, base_image: str) -> None:
+    folder = tmp_path / "svc"
+    (folder / "models").mkdir(parents=True)
+    (folder / "score.py").write_text(HEALTHY["plain"]["score.py"])
+    (folder / "requirements.txt").write_text("")
+    state = {"coef_": [1.0], "_sklearn_version": "0.24.2"}
+    (folder / "models/m.pkl").write_bytes(pickle.dumps(state))
+    made = Made(folder, base_image)
+    assert made.devkit("run").returncode == 0
+    # As if that package had been installed: only what tells its version.
+    info = (
+        "$(python -c 'import site; print(site.getsitepackages()[0])')/scikit_learn-1.5.1.dist-info"
+    )
+    metadata = "Metadata-Version: 2.1\\nName: scikit-learn\\nVersion: 1.5.1\\n"
+    install = f'mkdir "{info}" && printf "{metadata}" > "{info}/METADATA"'
+    done = made.devkit("exec", "--", "sh", "-c", install)
+    assert done.returncode == 0, done.stderr
+    (folder / "requirements.txt").write_text("scikit-learn\n")
+    found = made.diagnosed()["findings"]
+    (mismatch,) = [item for item in found if item["id"] == "model-version-mismatch"]
+    assert "made by scikit-learn 0.24.2, and 1.5.1 has to load it" in mismatch["title"]
+    assert (mismatch["file"], mismatch["line"]) == ("requirements.txt", 1)
