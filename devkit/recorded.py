@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,10 @@ _NOT_SENT_AGAIN = {
     "upgrade",
 }
 _WORDS = ("last", "last-failed")
+# More digits than any id has; int() refuses thousands of them.
+_MOST_DIGITS = 15
+# Past the year 9000 there is no local time.
+_MOST_TIME = 2.2e11
 _TIMEOUT_S = 10.0
 
 
@@ -179,11 +184,12 @@ def _asked(service: RunningService, question: str, arguments: Mapping[str, Any])
 
 
 def _number(service: RunningService, which: str) -> int:
-    if which.isdecimal():
+    if which.isdecimal() and len(which) <= _MOST_DIGITS:
         return int(which)
     if which not in _WORDS:
         raise BadValue(
-            f"{which!r} names no request.", hint="A number of `devkit requests`, last, last-failed."
+            f"{which[:40]!r} names no request.",
+            hint="A number of `devkit requests`, last, last-failed.",
         )
     found = entries(service, failed=which == "last-failed")
     if not found:
@@ -206,12 +212,12 @@ def _sense() -> Iterator[None]:
 
 def _entry(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Entry:
     return Entry(
-        id=int(item["id"]),
-        time=float(item["time"]),
+        id=_whole(item["id"]),
+        time=_duration(item["time"]),
         method=str(item["method"]),
         path=str(item["path"]),
-        status=None if item["status"] is None else int(item["status"]),
-        ms=None if item["ms"] is None else float(item["ms"]),
+        status=None if item["status"] is None else _whole(item["status"]),
+        ms=None if item["ms"] is None else _duration(item["ms"]),
         is_failing=bool(item["is_failing"]),
         error=localized(str(item["error"]), mappings) if item["error"] else None,
     )
@@ -225,13 +231,13 @@ def _request(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Request:
         headers=tuple((str(name), str(value)) for name, value in item["headers"]),
         masked=tuple(map(str, item["masked"])),
         body=base64.b64decode(item["body"], validate=True),
-        body_bytes=int(item["body_bytes"]),
+        body_bytes=_whole(item["body_bytes"]),
         is_replayable=bool(item["is_replayable"]),
         answer=base64.b64decode(item["answer"], validate=True),
-        answer_bytes=int(item["answer_bytes"]),
+        answer_bytes=_whole(item["answer_bytes"]),
         traceback=localized(str(failure.get("traceback") or ""), mappings),
         file=localized(str(file), mappings) if file else None,
-        line=None if line is None else int(line),
+        line=None if line is None else _whole(line),
         variables=tuple((str(name), str(value)) for name, value in failure.get("locals") or ()),
     )
 
@@ -239,8 +245,8 @@ def _request(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Request:
 def _worker(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Worker:
     running, threads = item["running_s"], item["threads"]
     return Worker(
-        pid=int(item["pid"]),
-        running_s=None if running is None else float(running),
+        pid=_whole(item["pid"]),
+        running_s=None if running is None else _duration(running),
         threads=None if threads is None else tuple(_thread(one, mappings) for one in threads),
     )
 
@@ -249,9 +255,23 @@ def _thread(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Thread:
     frames = tuple(
         Place(
             localized(str(frame["file"]), mappings),
-            None if frame["line"] is None else int(frame["line"]),
+            None if frame["line"] is None else _whole(frame["line"]),
             str(frame["function"]),
         )
         for frame in item["frames"]
     )
     return Thread(str(item["name"]), bool(item["is_main"]), frames)
+
+
+def _whole(value: Any) -> int:
+    made = int(value)
+    if not 0 <= made < 10**_MOST_DIGITS:
+        raise ValueError("a number out of range")
+    return made
+
+
+def _duration(value: Any) -> float:
+    made = float(value)
+    if not (math.isfinite(made) and 0 <= made <= _MOST_TIME):
+        raise ValueError("a time out of range")
+    return made

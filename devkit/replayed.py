@@ -8,7 +8,8 @@ import difflib
 import json
 import math
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from devkit.running import RunningService
 
 # What two runs of the same arithmetic may differ by.
 _TOLERANCE = 1e-9
-_STOP_TIMEOUT_S = 30
+# How soon an answer that came without a stop is seen.
+_LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,24 @@ class Tested:
         return f"{'ok    ' if self.ok else 'FAILED'}  {self.case}\n{self.difference}".rstrip()
 
 
+@dataclass(frozen=True)
+class Stop:
+    """Where a request that was sent again stopped, and the variables there."""
+
+    file: Path
+    line: int
+    locals: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"Stopped in {self.file}:{self.line}"]
+        source = self.file.read_text("utf-8", "replace").splitlines()
+        for number in range(max(1, self.line - 2), min(len(source), self.line + 2) + 1):
+            arrow = "->" if number == self.line else "  "
+            lines.append(f"{arrow} {number:4}  {source[number - 1]}".rstrip())
+        lines += [f"  {name} = {value}" for name, value in self.locals.items()]
+        return "\n".join(lines)
+
+
 def case(found: Request) -> Case:
     """Return a recorded request as a case.
 
@@ -63,7 +83,16 @@ def case(found: Request) -> Case:
 
 
 def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = None) -> Answer:
-    """Send it to the running service."""
+    """Send it to the running service.
+
+    Raises:
+        BadValue: its path could name another host.
+    """
+    if not wanted.path.startswith("/"):
+        raise BadValue(
+            f"{wanted.path[:200]!r} is no path of {service.name}.",
+            hint="`devkit invoke --path` sends to one.",
+        )
     root = (service.score_uri or "").removesuffix("/score")
     has_body = wanted.method not in ("GET", "HEAD") or wanted.body
     return invoke(
@@ -75,8 +104,8 @@ def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = Non
     )
 
 
-def stopped(service: RunningService, found: Request) -> tuple[str, Answer]:
-    """Send it again with a breakpoint where it raised; return what is seen there, and the answer.
+def stopped(service: RunningService, found: Request) -> tuple[Stop | None, Answer]:
+    """Send it again with a breakpoint where it raised; None where it did not come there.
 
     Raises:
         BadValue: it did not raise in a file of the workspace.
@@ -96,12 +125,14 @@ def stopped(service: RunningService, found: Request) -> tuple[str, Answer]:
         breaking.attached(target, wanted, point) as debugger,
     ):
         sending = beside.submit(sent, service, case(found))
-        stop = debugger.wait_for("stopped", timeout_s=_STOP_TIMEOUT_S)
+        stop = _stop(debugger, sending)
+        if stop is None:
+            return None, sending.result()
         frames = debugger.stack(int(stop.body["threadId"]), levels=1)
         values = local_variables(debugger, frames[0].id) if frames else {}
         # Leaving lets the request go on.
         debugger.disconnect()
-        return _seen(values, wanted), sending.result()
+        return Stop(wanted.file, wanted.line, values), sending.result()
 
 
 def save(wanted: Case, file: Path, *, force: bool) -> None:
@@ -189,14 +220,14 @@ def _read(file: Path) -> Case:
         ) from error
 
 
-def _seen(values: dict[str, str], wanted: breaking.Place) -> str:
-    lines = [f"Stopped in {wanted.file}:{wanted.line}"]
-    source = wanted.file.read_text("utf-8", "replace").splitlines()
-    for number in range(max(1, wanted.line - 2), min(len(source), wanted.line + 2) + 1):
-        arrow = "->" if number == wanted.line else "  "
-        lines.append(f"{arrow} {number:4}  {source[number - 1]}")
-    lines += [f"  {name} = {value}" for name, value in values.items()]
-    return "\n".join(lines)
+def _stop(debugger: dap.Session, sending: Future[Answer]) -> dap.Event | None:
+    """Wait for the stop; None when the request is answered without one."""
+    while True:
+        is_answered = sending.done()
+        with suppress(TimeoutError):
+            return debugger.wait_for("stopped", timeout_s=_LOOK_S)
+        if is_answered:
+            return None
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -207,8 +238,15 @@ def _same(one: Any, other: Any) -> bool:
     numbers = (int, float)
     are_numbers = isinstance(one, numbers) and isinstance(other, numbers)
     if are_numbers and not isinstance(one, bool) and not isinstance(other, bool):
-        return math.isclose(one, other, rel_tol=_TOLERANCE) or one == other
+        return _is_close(one, other)
     return type(one) is type(other) and bool(one == other)
+
+
+def _is_close(one: float, other: float) -> bool:
+    # JSON's whole numbers may be larger than any float.
+    with suppress(OverflowError):
+        return math.isclose(one, other, rel_tol=_TOLERANCE) or (one != one and other != other)
+    return one == other
 
 
 def _value(body: bytes) -> Any:

@@ -13,13 +13,14 @@ import click
 from devkit.cli.group import command, group
 from devkit.cli.inside import up
 from devkit.cli.options import App, global_options
+from devkit.output import jsonable, sanitized
 
 if TYPE_CHECKING:
     from devkit.recorded import Entry, Request, Worker
-    from devkit.request import Answer
-    from devkit.running import RunningService
 
 _TITLES = ("id", "time", "request", "status", "ms", "error")
+_WIDEST = 60
+_LONGEST_ERROR = 200
 
 
 @group(
@@ -87,12 +88,16 @@ def replay(ctx: click.Context, *, which: str, stops: bool) -> None:
         found = recorded.request(service, which)
         if found.masked:
             app.out.note(f"Sent without {', '.join(found.masked)}, of which no value is kept.")
+        stop = None
         if stops:
-            answer = _stopped(app, service, found)
+            stop, answer = replayed.stopped(service, found)
+            where = f"{found.file}:{found.line}"
+            app.out.note(str(stop or f"It did not come to {where} this time."))
         else:
             answer = replayed.sent(service, replayed.case(found))
     app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
-    app.out.result(answer, answer.told(service.mappings), ok=answer.status < 400)
+    told = {**jsonable(answer), "stop": stop}
+    app.out.result(told, answer.told(service.mappings), ok=answer.status < 400)
     ctx.exit(0 if answer.status < 400 else 6)
 
 
@@ -127,18 +132,20 @@ def stack(app: App) -> None:
     app.out.result({"workers": found}, "\n".join(map(_worker, found)))
 
 
-def _stopped(app: App, service: RunningService, found: Request) -> Answer:
-    from devkit import replayed
-
-    stop, answer = replayed.stopped(service, found)
-    app.out.note(stop)
-    return answer
-
-
 def _table(found: list[Entry]) -> str:
-    rows = [_TITLES, *(entry.row() for entry in found)]
+    rows = [_TITLES, *(_cells(entry) for entry in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES) - 1)]
     return "\n".join("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows)
+
+
+def _cells(entry: Entry) -> list[str]:
+    """A row as text from outside may be shown: on one line, and no wider than a screen."""
+    *cells, error = (" ".join(sanitized(text).split()) for text in entry.row())
+    return [*(_cut(cell, _WIDEST) for cell in cells), _cut(error, _LONGEST_ERROR)]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _as_json(found: Request) -> dict[str, Any]:
@@ -164,7 +171,10 @@ def _shown(found: Request) -> str:
     took = "" if entry.ms is None else f" after {entry.ms:.0f} ms"
     lines = [f"{entry.id}  {entry.method} {entry.path} -> {entry.status or 'no answer yet'}{took}"]
     lines += [f"  {name}: {value}" for name, value in found.headers]
-    lines += ["", _text(found.body, found.body_bytes), "", _text(found.answer, found.answer_bytes)]
+    lines += ["", _text(found.body, found.body_bytes)]
+    # The answer to a failure is little more than the traceback, with the container's paths.
+    if not (found.traceback and b'"traceback"' in found.answer):
+        lines += ["", _text(found.answer, found.answer_bytes)]
     if found.traceback:
         lines += ["", found.traceback.rstrip()]
     if found.variables:

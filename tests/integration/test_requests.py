@@ -41,9 +41,15 @@ def run(raw_data):
     data = json.loads(raw_data)
     if "until" in data:
         hang(data["until"])
+    refuse(data.get("flag", ""))
     if data.get("die"):
         os._exit(3)
     return {"mean": mean(data["values"], "abc"), "at": STEP}
+
+
+def refuse(flag):
+    if os.path.exists(flag):
+        raise ValueError(flag)
 
 
 def hang(until):
@@ -62,6 +68,7 @@ class Made:
         self.folder = folder
         folder.mkdir(parents=True)
         (folder / "score.py").write_text(SCORE)
+        (folder / "sample.json").write_text('{"values": [1]}')
         self.env = {**os.environ, "DEVKIT_IMAGE_BASE": base}
         self.runtime = ""
 
@@ -136,6 +143,7 @@ def test_requests_are_listed_and_a_failing_one_has_its_locals(service: Made) -> 
     assert shown["headers"]["X-Trace"] == "7"
     text = service.devkit("requests", "show", "last-failed").stdout
     assert "total = 0" in text
+    assert text.count("Traceback") == 1
     assert "s3cret" not in text
 
 
@@ -151,9 +159,22 @@ def test_a_request_is_sent_again_and_breaks_where_it_raised(service: Made) -> No
     assert f"Stopped in {service.folder / 'score.py'}:{line}" in stopped.stderr
     assert f"-> {line:4}      return total / len(values)" in stopped.stderr
     assert "total = 0" in stopped.stderr
+    stop = service.json("replay", "last-failed", "--break")["stop"]
+    assert stop["line"] == line
+    assert stop["locals"]["total"] == "0"
     # It lets go: the next one is answered.
     assert service.asked({"values": [4]})["status"] == 200
     assert service.json("replay", "last")["status"] == 200
+
+
+def test_a_replay_that_does_not_raise_again_says_so(service: Made) -> None:
+    assert service.devkit("exec", "--", "touch", "/tmp/flag").returncode == 0
+    assert service.asked({"values": [1], "flag": "/tmp/flag"})["status"] == 502
+    assert service.devkit("exec", "--", "rm", "/tmp/flag").returncode == 0
+    again = service.devkit("replay", "last-failed", "--break")
+    assert again.returncode == 0
+    line = service.line("        raise ValueError(flag)")
+    assert f"It did not come to {service.folder / 'score.py'}:{line}" in again.stderr
 
 
 def test_an_attached_editor_keeps_its_stops(service: Made) -> None:
@@ -229,8 +250,10 @@ def test_a_worker_that_a_request_ends_is_502_and_explained(service: Made) -> Non
     assert done.returncode == 6
     assert "ended the worker process, by os._exit(), with code 3" in done.stderr
     assert service.shown("last")["request"]["status"] == 502
-    found = service.json("diagnose")["findings"][0]
-    assert (found["file"], found["line"]) == ("score.py", service.line("        os._exit(3)"))
+    for words in ([], ["--http", "502"]):
+        found = service.json("diagnose", *words)["findings"][0]
+        line = service.line("        os._exit(3)")
+        assert (found["id"], found["file"], found["line"]) == ("worker-crashed", "score.py", line)
     assert service.asked({"values": [1]})["status"] == 200
 
 
@@ -242,7 +265,9 @@ def test_a_request_that_waits_too_long_is_503_and_explained(service: Made) -> No
         refused = service.devkit("invoke", "-d", '{"values": [1]}')
         assert refused.returncode == 6
         assert "503: No replica was free" in refused.stderr
-        assert service.json("diagnose")["findings"][0]["id"] == "http-503"
+        url = service.json("status")["score_uri"]
+        for words in ([], ["--http", "503"], ["--url", url]):
+            assert service.json("diagnose", *words)["findings"][0]["id"] == "http-503"
         assert service.json("requests")["requests"][-1]["status"] == 503
         assert service.devkit("exec", "--", "touch", "/tmp/go").returncode == 0
         assert asking.result()["status"] == 200

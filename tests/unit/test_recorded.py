@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devkit import recorded, replayed
+from devkit.cli import requests
 from devkit.engine import Placement
 from devkit.errors import BadValue, DebuggerUnreachable
 from devkit.recorded import Request
@@ -115,6 +116,19 @@ def test_one_is_told_with_what_can_be_sent_again() -> None:
         ),
         (recorded.entries, {"is_on": True, "requests": [{**ENTRY, "id": "x"}]}, "Debugger"),
         (recorded.entries, {"is_on": True, "requests": [{**ENTRY, "id": 1e999}]}, "Debugger"),
+        *(
+            (recorded.entries, {"is_on": True, "requests": [{**ENTRY, **lie}]}, "Debugger")
+            for lie in (
+                {"time": 1e300},
+                {"time": -1.0},
+                {"time": float("nan")},
+                {"ms": float("nan")},
+                {"status": 10**400},
+                {"id": -1},
+            )
+        ),
+        (recorded.entries, [], "Debugger"),
+        (lambda service: recorded.request(service, "9" * 5000), {}, "BadValue"),
         (recorded.stack, {"workers": [{"pid": 1, "running_s": "no", "threads": []}]}, "Debugger"),
         (recorded.stack, {"workers": None}, "Debugger"),
     ],
@@ -137,6 +151,23 @@ def test_a_runtime_that_lies_is_refused(lies: dict[str, Any]) -> None:
     except DebuggerUnreachable:
         return
     assert isinstance(made, Request)
+
+
+def test_what_is_listed_stays_on_its_line_and_cannot_steer_a_terminal() -> None:
+    lies = {"path": "/\x1b]0;title\x07\nscore" + "x" * 1000, "error": "a\n\u202eb" + "c" * 1000}
+    entry = recorded._entry({**ENTRY, **lies}, ())
+    title, row = requests._table([entry]).splitlines()
+    assert title.startswith("id")
+    assert r"/\x1b]0;title\x07 scorexxx" in row
+    assert r"a \u202ebccc" in row
+    assert len(row) < 320
+
+
+def test_a_path_that_may_name_another_host_is_not_sent_again() -> None:
+    with answering({"request": {**WHOLE, "path": "@there/score"}}) as service:
+        case = replayed.case(recorded.request(service, "7"))
+        with pytest.raises(BadValue, match="is no path of s"):
+            replayed.sent(cast(RunningService, SimpleNamespace(name="s", score_uri="")), case)
 
 
 # Cases.
@@ -199,6 +230,10 @@ def test_a_case_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
         ("a", "a", True),
         (None, None, True),
         (float("inf"), float("inf"), True),
+        (float("nan"), float("nan"), True),
+        (float("nan"), 1.0, False),
+        (10**400, 1.5, False),
+        (10**400, 10**400, True),
     ],
 )
 def test_numbers_may_differ_by_rounding(one: object, other: object, same: bool) -> None:
