@@ -269,8 +269,9 @@ def test_no_sync_leaves_it_out_and_debug_starts_it(service: Synced) -> None:
 
 def test_delete_ends_the_process_and_leaves_the_workspace(service: Synced) -> None:
     pid = _pid(service)
-    service.inside("echo '# the last' > score.py")
+    service.flush()
     before = service.names() - {".vscode"}
+    service.inside("echo '# the last' > score.py")
     assert service.json("delete", "--yes")["ok"]
     assert _ended(pid)
     assert _processes(service) == []
