@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import difflib
 import json
 import math
@@ -24,6 +23,7 @@ from devkit.running import RunningService
 
 # What two runs of the same arithmetic may differ by.
 _TOLERANCE = 1e-9
+_NO_CASE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 # How soon an answer that came without a stop is seen.
 _LOOK_S = 0.1
 
@@ -181,7 +181,10 @@ def files(paths: Iterable[Path]) -> list[Path]:
 
 def tested(service: RunningService, file: Path, *, update: bool) -> Tested:
     """Send a case again, and compare status and body; numbers may differ by rounding."""
-    wanted = _read(file)
+    try:
+        wanted = _read(file)
+    except BadValue as error:  # the others are tested all the same
+        return Tested(str(file), ok=False, difference=error.message)
     answer = sent(service, wanted)
     now = _value(answer.body)
     if answer.status == wanted.status and _same(now, wanted.answer):
@@ -214,7 +217,7 @@ def _read(file: Path) -> Case:
         )
     except OSError as error:
         raise BadValue(f"{file} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except _NO_CASE as error:
         raise BadValue(
             f"{file} is no case: {error}.", hint="`devkit requests save ID -o FILE` writes one."
         ) from error

@@ -22,14 +22,17 @@ def chosen(
         journal: what was changed.
         service: whose changes.
         number: this one; None for the last that was not taken back yet.
-        back_to: this one and all since.
+        back_to: this one and all since; files that were only copied into the container stay.
 
     Raises:
         BadValue: there is no such change.
     """
     records = journal.records(service=service)
     undone = {int(r.why.removeprefix(_UNDO)) for r in records if r.why.startswith(_UNDO)}
-    left = [r for r in records if r.id not in undone and not r.why.startswith(_UNDO)]
+    undone |= _echoes(records)
+    left = [
+        r for r in records if r.id not in undone and not r.why.startswith(_UNDO) and not _is_copy(r)
+    ]
     wanted = back_to if number is None else number
     if wanted is None:
         # That a folder was made is nothing that one would take back by itself.
@@ -42,6 +45,23 @@ def chosen(
         what = "There is nothing to undo." if wanted is None else f"There is no change {wanted}."
         raise BadValue(what, hint="`devkit sync log` lists what can be undone.")
     return found
+
+
+def _echoes(records: Sequence[Record]) -> set[int]:
+    """The changes by which the container got what was taken back here."""
+    found, waiting = set[int](), dict[str, Entry | None]()
+    for record in reversed(records):
+        if record.why.startswith(_UNDO):
+            waiting[record.path] = record.new
+        elif record.side == "remote" and record.path in waiting:
+            is_echo = waiting.pop(record.path) == record.new
+            found |= {record.id} if is_echo else set()
+    return found
+
+
+def _is_copy(record: Record) -> bool:
+    """Whether the container got a file that is the user's: to take it back would delete that."""
+    return record.side == "remote" and record.old is None
 
 
 def undo(workspace: Workspace, journal: Journal, records: Sequence[Record]) -> None:

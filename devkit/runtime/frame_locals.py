@@ -41,12 +41,12 @@ def of(error: BaseException, roots: Sequence[str]) -> List[List[str]]:
     if frame is None:
         return []
     found: List[List[str]] = []
-    variables = [pair for pair in dict(frame.f_locals).items() if not _is_dull(*pair)]
+    variables = [(n, v) for n, v in dict(frame.f_locals).items() if not _is_dull(n, v)]
     try:
         with _limited(_TIME_S):
             for name, value in variables[:MOST]:
                 found.append([name[:LONGEST], "<repr() takes too long>"])
-                found[-1][1] = _named(name, value)
+                found[-1][1] = _guarded(name, value)
     except _TooLong:
         pass
     if len(variables) > len(found):
@@ -60,13 +60,27 @@ def short(value: Any) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
+def _guarded(name: str, value: Any) -> str:
+    try:
+        return _named(name, value)
+    except _TooLong:
+        raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too: it must not replace the error
+        return "<repr() raised {}>".format(_name_of(type(error)))
+
+
+def _name_of(kind: type) -> str:
+    # Not kind.__name__: a metaclass is the user's code, too.
+    return str(type.__dict__["__name__"].__get__(kind))
+
+
 def _named(name: str, value: Any) -> str:
     return MASK if is_secret(name) and not callable(value) else short(value)
 
 
 def _is_dull(name: str, value: Any) -> bool:
     """Whether it is a part of the module that one does not look at."""
-    return name.startswith("__") or type(value).__name__ in ("module", "function", "type")
+    return name.startswith("__") or _name_of(type(value)) in ("module", "function", "type")
 
 
 def _repr(value: Any, depth: int) -> str:
@@ -110,8 +124,10 @@ def _others(value: Any, kind: type) -> str:
     try:
         text = repr(value)
         return text[:LONGEST] + ("..." if len(text) > LONGEST else "")
-    except Exception as error:  # noqa: BLE001 - the user's __repr__ may raise anything
-        return "<{}: its repr() raised {}>".format(kind.__name__, type(error).__name__)
+    except _TooLong:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's __repr__ may raise anything
+        return "<{}: its repr() raised {}>".format(_name_of(kind), _name_of(type(error)))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ _MAX_PATH = 8 * 1024
 _MAX_HEADER = 2 * 1024
 _MAX_HEADERS = 64
 _QUERY_VALUE = re.compile(r"([?&]([^=&]{1,200})=)([^&]*)")
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 # What an entry takes without its texts.
 _OVERHEAD = 1024
 
@@ -177,7 +178,7 @@ class Record:
         if not self._limit:
             return NOTHING
         entry = Exchange(self)
-        entry.method, entry.path = method[:64], _kept_path(path[:_MAX_PATH], entry.masked)
+        entry.method, entry.path = method[:64], _masked(path[:_MAX_PATH], entry.masked)
         entry.headers = _kept(headers, entry.masked)
         entry.body, entry.body_size = body[:MAX_BODY], len(body)
         entry.began, entry._began = time.time(), time.monotonic()
@@ -209,14 +210,16 @@ def _said(failure: Failure) -> str:
     return "{}: {}".format(failure["type"], failure["message"])
 
 
-def _kept_path(path: str, masked: List[str]) -> str:
+def _masked(text: str, masked: List[str]) -> str:
+    """An address without its secrets: a password before the host, values of the query."""
+
     def value(found: Match[str]) -> str:
         if not is_secret_field(found.group(2)):
             return found.group(0)
         masked.append(found.group(2))
         return found.group(1) + MASK
 
-    return _QUERY_VALUE.sub(value, path)
+    return _QUERY_VALUE.sub(value, _LOGIN.sub(MASK, text))
 
 
 def _kept(headers: Iterable[Tuple[str, str]], masked: List[str]) -> Headers:
@@ -225,5 +228,5 @@ def _kept(headers: Iterable[Tuple[str, str]], masked: List[str]) -> Headers:
         if is_secret_field(name):
             masked.append(name)
             value = MASK
-        kept.append((name[:_MAX_HEADER], value[:_MAX_HEADER]))
+        kept.append((name[:_MAX_HEADER], _masked(value[:_MAX_HEADER], [])))
     return kept[:_MAX_HEADERS]

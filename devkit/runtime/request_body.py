@@ -26,14 +26,14 @@ def read(headers: Message, stream: BufferedIOBase) -> bytes:
         BadBody: it is too large, or its end is not clear or missing.
     """
     lengths = headers.get_all("Content-Length", [])
-    coding = headers.get("Transfer-Encoding", "").strip().lower()
+    coding = ",".join(headers.get_all("Transfer-Encoding", [])).strip().lower()
     # Two ways to say where the body ends let a proxy and us disagree (RFC 9112 6.3).
     if (coding and lengths) or coding not in ("", "chunked") or len(set(lengths)) > 1:
         raise BadBody(400, "It is not clear where the body ends.")
     if coding:
         return b"".join(_chunks(stream))
     text = (lengths or ["0"])[0].strip()
-    if not text.isdigit() or len(text) > 12:
+    if not (text.isascii() and text.isdigit()) or len(text) > 12:
         raise BadBody(400, "Content-Length is not a number.")
     _check_size(int(text))
     body = stream.read(int(text))

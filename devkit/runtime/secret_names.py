@@ -15,6 +15,7 @@ WORDS = {
     "PASSPHRASE",
     "PASSWD",
     "PASSWORD",
+    "PW",
     "PWD",
     "SAS",
     "SECRET",
@@ -25,7 +26,9 @@ ENDS = re.compile(r"(^|_)((?<!GPG_)(?<!PUBLIC_)KEY|CONNECTION_?STRING|CONN_STR)$
 _HTTP_WORDS = {"AUTHORIZATION", "COOKIE", "COOKIES", "AUTH"}
 # Such a value is rarely what one debugs: any name that resembles one is masked.
 _IN_REQUESTS = re.compile(
-    r"auth|cookie|credential|key|passw|passphrase|secret|^sig$|signature|token", re.IGNORECASE
+    r"assertion|auth|bearer|cookie|credential|jwt|key|otp|passw|passphrase|principal|pwd|"
+    r"(?:^|[^a-z])sas|secret|session|^sig$|signature|token",
+    re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 

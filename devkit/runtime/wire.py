@@ -116,7 +116,7 @@ class Lines:
             line, _, self._pending = self._pending.partition(b"\n")
             try:
                 message = json.loads(line.decode("utf-8"))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(message, dict):
                 yield message

@@ -175,9 +175,13 @@ class Workers:
                 "threads": lambda worker, message: worker.dump.told_by_itself(message),
                 "broke off": lambda worker, _: self.on_broken_off(worker),
             }
-            handler = handlers.get(message["is"])
-            if handler is not None:
-                handler(worker, message)
+            try:
+                handler = handlers.get(message["is"])
+                if handler is not None:
+                    handler(worker, message)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # The user's code has the channel, too.
+                say("worker {} says what makes no sense: {!r}".format(worker.pid, error))
             self.advance()
 
     def _on_standby(self, worker: Worker, message: Message) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -20,6 +20,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # Of an answer that comes in pieces; a million files have 200 MB.
 _MOST_ENTRIES = 2_000_000
 _MOST_PATH_BYTES = 32 * 1024
+_MOST_SCAN_BYTES = 500_000_000
 _MOST_PARTS = 200
 
 
@@ -60,6 +61,7 @@ class RemoteScan:
     unknown: dict[str, str] = field(default_factory=dict)
     records: dict[str, bytes] = field(default_factory=dict)
     without_events: str = ""
+    _path_bytes: int = 0
 
     def fill(self, message: Mapping[str, Any], content: bytes) -> bool:
         """Take a piece of a scan; True when it was the last."""
@@ -91,7 +93,7 @@ class RemoteScan:
                 raise Nonsense("an entry that no scan gives")
             self.records[path] = record
             self.entries[path] = known.entry_in(record)
-        self._check_size()
+        self._check_size(records)
 
     def _add(self, entries: Mapping[str, Any]) -> None:
         for path, value in entries.items():
@@ -99,10 +101,11 @@ class RemoteScan:
             if entry is None or is_fleeting(path):
                 raise Nonsense("an entry that no scan gives")
             self.entries[path] = entry
-        self._check_size()
+        self._check_size(entries)
 
-    def _check_size(self) -> None:
-        if len(self.entries) > _MOST_ENTRIES:
+    def _check_size(self, paths: Iterable[str]) -> None:
+        self._path_bytes += sum(map(len, paths))
+        if len(self.entries) > _MOST_ENTRIES or self._path_bytes > _MOST_SCAN_BYTES:
             raise Nonsense("too many files")
 
 

@@ -141,6 +141,8 @@ class Workspace(Side):
 
     def scan(self, path: str = "") -> Snapshot:
         """Look at all below `path`, wherever it stands here."""
+        if path in self._above and self._placement(path) is None:
+            return Snapshot({path: Entry(FOLDER)}, {})  # nothing of it stands here itself
         found = super().scan(path or self.under)
         if path:
             return found
@@ -209,7 +211,8 @@ class Workspace(Side):
             return [self._placed[placement].name, *names[placement.count("/") + 1 :]]
         inner = self._inner(path)
         if inner is None:
-            raise ValueError(f"{path!r} stands nowhere in the workspace")
+            # As when a model that the container has is not configured any more: left alone.
+            raise OSError(EIO, f"{path} stands nowhere in the workspace")
         return super().route(inner)
 
     def _inner(self, path: str) -> str | None:

@@ -166,10 +166,12 @@ def test_an_entry_script_keeps_its_own_open(start: Start) -> None:
     [
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+        b"Content-Length: \xb2\r\n\r\nab",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
         b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
     ],
-    ids=["both", "two lengths", "strange coding", "strange size"],
+    ids=["both", "two lengths", "no digit", "two codings", "strange coding", "strange size"],
 )
 def test_a_body_whose_end_is_unclear_is_refused(service: Service, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", service.score_port), timeout=10) as sock:

@@ -23,6 +23,26 @@ class Bad:
         raise ValueError("no text")
 
 
+class Leaves:
+    def __repr__(self):
+        raise SystemExit(3)
+
+
+class Grows:
+    def __init__(self, inside):
+        self.inside = inside
+
+    def __repr__(self):
+        self.inside[len(self.inside)] = 1
+        return "grown"
+
+
+class Meta(type):
+    @property
+    def __name__(cls):
+        raise ValueError("no name")
+
+
 class Slow:
     def __repr__(self):
         while True:
@@ -48,6 +68,10 @@ def run(raw_data):
     if data == "odd":
         bad, slow, after = Bad(), Slow(), 1
         raise KeyError("odd")
+    if data == "evil":
+        leaves, meta, grows = Leaves(), Meta("M", (), {})(), {}
+        grows["it"] = Grows(grows)
+        raise KeyError("the real one")
     if data == "exit":
         import os
         os._exit(3)
@@ -113,10 +137,14 @@ def test_a_failing_request_is_kept_with_traceback_and_locals_and_without_secrets
 
 def test_secrets_in_an_address_are_not_kept(service: Service) -> None:
     path = "/score?size=3&accessToken=t-123&sig=s-456&key=&verbose"
-    assert service.request(path=path, body=b'"fine"').status == 200
+    headers = {"X-Ms-Sas": "s", "X-Session-Id": "s", "Referer": "http://me:pw@there/?token=t"}
+    assert service.request(path=path, body=b'"fine"', headers=headers).status == 200
     found = whole(service, 1)
+    kept = dict(found["headers"])
+    assert (kept["X-Ms-Sas"], kept["X-Session-Id"]) == ("***", "***")
+    assert kept["Referer"] == "http://***@there/?token=***"
     assert found["path"] == "/score?size=3&accessToken=***&sig=***&key=***&verbose"
-    assert found["masked"] == ["accessToken", "sig", "key"]
+    assert found["masked"] == ["accessToken", "sig", "key", "X-Ms-Sas", "X-Session-Id"]
 
 
 def test_a_repr_that_raises_or_never_comes_back_holds_nothing_up(service: Service) -> None:
@@ -126,6 +154,16 @@ def test_a_repr_that_raises_or_never_comes_back_holds_nothing_up(service: Servic
     assert values["slow"] == "<repr() takes too long>"
     assert values["..."] == "1 more"
     assert send(service, "fine").status == 200
+
+
+def test_no_value_replaces_the_error_or_ends_the_worker(service: Service) -> None:
+    reply = send(service, "evil")
+    assert (reply.status, reply.json["error"]["message"]) == (502, "'the real one'")
+    values = dict(whole(service, 1)["failure"]["locals"])
+    assert values["leaves"] == "<Leaves: its repr() raised SystemExit>"
+    assert values["grows"] == "<repr() raised RuntimeError>"
+    assert "meta" in values
+    assert "ended by itself" not in service.log()
 
 
 def test_answers_and_times_are_kept_and_a_worker_that_dies_is_told(service: Service) -> None:

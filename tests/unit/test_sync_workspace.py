@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from devkit.sync.agent.places import ASIDE
 from devkit.sync.agent.side import FILE, FOLDER, Entry, RootGone
+from devkit.sync.agent.watched import Watched
 from devkit.sync.ignore import Ignore
 from devkit.sync.journal import Journal
 from devkit.sync.workspace import Workspace
@@ -84,6 +88,39 @@ def test_a_model_whose_drive_is_gone_is_not_deleted(made: Made) -> None:
     made.outside.parent.rename(made.outside.parent.with_name("unplugged"))
     scan = made.side.scan()
     assert "azureml-models/out/1" in scan.unknown
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_model_whose_folder_was_removed_stays_unknown_look_after_look(
+    tmp_path: Path, journal: Journal, is_file: bool
+) -> None:
+    model = tmp_path / "w" / "model"
+    model.mkdir(parents=True)
+    (model / "weights.json").write_text("1")
+    placed = model / "weights.json" if is_file else model / "sub"
+    if not is_file:
+        placed.mkdir()
+        (placed / "w").write_text("1")
+    ignore = Ignore(tmp_path / "w")
+    places = {"azureml-models/m/1/x": placed}
+    side = Workspace(tmp_path / "w", under="svc", placed=places, ignore=ignore, journal=journal)
+    watched = Watched(side, dict(side.scan().entries))
+    shutil.rmtree(model)
+    for seconds in range(3):
+        watched.rescan()
+        found = watched.changes(time.monotonic() + seconds)
+        assert not [path for path in found.entries if path.startswith("azureml-models")]
+    (tmp_path / "w" / "score.py").write_text("new")
+    os.utime(tmp_path / "w" / "score.py", (1, 1))
+    watched.rescan()
+    assert "svc/score.py" in watched.changes(time.monotonic() + 1).entries
+
+
+def test_what_is_a_model_no_longer_is_left_alone(tmp_path: Path, journal: Journal) -> None:
+    unknown: dict[str, str] = {}
+    made = Made(tmp_path, journal, under="svc")
+    assert made.side.look("azureml-models/other/1/m.bin", unknown) is None
+    assert "stands nowhere" in unknown["azureml-models/other/1/m.bin"]
 
 
 def test_the_source_folder_may_stand_below_the_root(tmp_path: Path, journal: Journal) -> None:

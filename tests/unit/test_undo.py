@@ -59,6 +59,34 @@ def test_the_last_change_is_taken_back_and_then_the_one_before(
         taken_back(workspace, journal)
 
 
+def test_what_the_container_gets_back_by_an_undo_is_no_change_of_its_own(
+    tmp_path: Path, workspace: Workspace, journal: Journal
+) -> None:
+    (tmp_path / "a").write_text("three")
+    for old, new in (("one", "two"), ("two", "three")):
+        journal.keep(old.encode())
+        journal.write("s", [("remote", "a", entry(old), entry(new), "")])
+    for text, since in (("two", "three"), ("one", "two")):
+        taken_back(workspace, journal)
+        assert (tmp_path / "a").read_text() == text
+        journal.keep(since.encode())
+        journal.write("s", [("remote", "a", entry(since), entry(text), "")])
+    with pytest.raises(BadValue, match="nothing to undo"):
+        taken_back(workspace, journal)
+
+
+def test_a_file_that_was_copied_into_the_container_is_not_deleted_by_an_undo(
+    tmp_path: Path, workspace: Workspace, journal: Journal
+) -> None:
+    (tmp_path / "devkit.yaml").write_text("mine")
+    (tmp_path / "a").write_text("two")
+    changed(journal, "a", "one", "two")
+    journal.write("s", [("remote", "devkit.yaml", None, entry("mine"), "")])
+    taken_back(workspace, journal, back_to=1)
+    assert (tmp_path / "a").read_text() == "one"
+    assert (tmp_path / "devkit.yaml").read_text() == "mine"
+
+
 def test_a_folder_that_was_made_is_not_what_one_takes_back_by_itself(
     tmp_path: Path, workspace: Workspace, journal: Journal
 ) -> None:
