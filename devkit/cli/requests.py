@@ -129,7 +129,8 @@ def stack(app: App) -> None:
 
     with app.session() as session:
         found = recorded.stack(up(session))
-    app.out.result({"workers": found}, "\n".join(map(_worker, found)))
+    told = "\n".join(map(_worker, found)) or "No worker serves; `devkit diagnose` says why."
+    app.out.result({"workers": found}, told)
 
 
 def _table(found: list[Entry]) -> str:
@@ -192,11 +193,14 @@ def _text(content: bytes, size: int) -> str:
 
 
 def _worker(worker: Worker) -> str:
-    busy = "idle" if worker.running_s is None else f"its request runs for {worker.running_s:.1f} s"
+    is_idle = worker.running_s is None
+    busy = "waits for a request" if is_idle else f"its request runs for {worker.running_s:.1f} s"
     lines = [f"worker {worker.pid}: {busy}"]
     if worker.threads is None:
         lines.append("  it does not say where it is")
     for thread in worker.threads or ():
+        if is_idle and thread.is_main:
+            continue  # what waits there is devkit's
         lines.append(f"  {thread.name}")
         lines += [f"    {frame}" for frame in thread.frames]
     return "\n".join(lines)
