@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from devkit.diagnose import module_names, sources
 from devkit.diagnose.case import Case, Spot, place
@@ -59,11 +60,19 @@ def missing(case: Case, module: str, spot: Spot, *, severity: Severity = "error"
         line = f"- {wanted}" if file.endswith((".yml", ".yaml")) else wanted
         remedy = f'Add the line "{line}" to {file}, then `devkit debug` builds it in.'
         where = f"{file} asks for no package that is known to bring it."
+    if own := _own_module_like(case, top):
+        remedy = f"Did you mean {own}, which is {own}.py? Else: {remedy}"
     named = "" if wanted == top else f" (module {top})"
     return Finding(
         "module-missing", severity, f"The package {wanted}{named} is missing.",
         f"{spot.file} imports {module}. {where}", remedy, file=spot.file, line=spot.line,
     )  # fmt: skip
+
+
+def _own_module_like(case: Case, name: str) -> str | None:
+    """A module of the user's own that a name may mean."""
+    own = [path.stem for folder in case.folders for path in sorted(folder.glob("*.py"))]
+    return next(iter(get_close_matches(name, own, n=1, cutoff=0.8)), None)
 
 
 def of_raised(case: Case, one: Raised, spot: Spot) -> Finding | None:

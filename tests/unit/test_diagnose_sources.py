@@ -320,3 +320,9 @@ def test_a_missing_script_is_told_from_its_name(tmp_path: Path) -> None:
 
     one = Raised("ModuleNotFoundError", "No module named 'main'", (Frame("/x/y.py", 1, "f"),))
     assert failures.explained(made(tmp_path), one, "init").id == "entry-script-missing"
+
+
+def test_a_module_whose_name_is_nearly_one_of_ours_is_asked_about(tmp_path: Path) -> None:
+    files = {"score.py": f"import helpr\n\n{SCORE}", "helper.py": "", "requirements.txt": "six\n"}
+    found = only(imports.not_asked_for(made(tmp_path, files)))
+    assert found.remedy.startswith("Did you mean helper, which is helper.py? Else: Add the line")
