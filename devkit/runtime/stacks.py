@@ -54,6 +54,15 @@ def _one_line(text: str) -> str:
     return text[:_MOST_NAME].replace("\n", "?")
 
 
+def is_in_debugger(frame: Optional[FrameType]) -> bool:
+    """Whether the debugger runs now, or code that it runs."""
+    while frame is not None:
+        if _DEBUGGER.search(frame.f_code.co_filename):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def is_complete(text: str) -> bool:
     """Whether the text has come to its end: the main thread is the last one."""
     return text.endswith("\n") and text.rstrip("\n").endswith(_OUTERMOST)

@@ -60,6 +60,7 @@ class _Worker:
         self._load = threading.Event()
         self._sending = threading.Lock()
         self._busy = False
+        self._lost_tracing = False
         self._scoring: Optional[app.Scoring] = None
         self._debugger = Debugger(lambda what: self._tell({"is": what}))
 
@@ -162,6 +163,9 @@ class _Worker:
             ended = server.handle(connection, self._finish)
             if ended is not None:
                 return ended
+            if self._lost_tracing:
+                wire.say("the time limit switched the debugger off here: a new worker takes over")
+                return 0
             if len(sys.modules) != known:
                 known = len(sys.modules)
                 self._tell({"is": "watch", "files": self._files()})
@@ -188,8 +192,10 @@ class _Worker:
     def _finish(self) -> None:
         self._busy = False
 
-    def _on_timeout(self, _signal: int, _frame: Optional[FrameType]) -> None:
+    def _on_timeout(self, _signal: int, frame: Optional[FrameType]) -> None:
         if self._busy:
+            # Interrupted there, as in a condition that hangs, pydevd traces the thread no longer.
+            self._lost_tracing = stacks.is_in_debugger(frame)
             raise Timeout
 
 

@@ -66,6 +66,20 @@ def test_waiting_for_a_client_stops_in_init_at_the_first_start(start: Start) -> 
     assert service.request().json["version"] == 1
 
 
+def test_a_condition_that_hangs_ends_debugging_in_no_later_session(start: Start) -> None:
+    service = start(env={"SCORING_TIMEOUT_MS": "1000"})
+    line = service.line("answer = ")
+    endless = dap.Breakpoint(line, condition="[0 for _ in iter(int, 1)]")
+    session = service.attach({"score.py": [endless]})
+    assert service.request().status == 504
+    session.disconnect()
+    again = service.attach({"score.py": [line]})
+    request = service.later()
+    stop = stopped(again)
+    again.resume(stop.thread)
+    assert request.reply().status == 200
+
+
 def test_a_conditional_breakpoint_stops_only_where_its_condition_holds(service: Service) -> None:
     session = service.attach(
         {"score.py": [dap.Breakpoint(service.line("answer = "), condition="total > 5")]}
