@@ -463,7 +463,9 @@ def test_a_large_file_that_is_replaced_in_the_container_can_be_undone(pair: Pair
 def test_a_large_file_that_is_replaced_in_the_workspace_can_be_undone(pair: Pair) -> None:
     put(pair.local, a="o" * LARGE)
     pair.flush()
+    pair.loop.pause()  # else it may be seen while it is written
     put(pair.remote, a="n" * LARGE)
+    pair.loop.resume()
     pair.flush()
     assert undone(pair) == ("a", "local")
     pair.flush()
