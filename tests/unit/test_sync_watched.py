@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devkit.sync.agent.side import FILE, FOLDER, LARGE_BYTES, SLICE_BYTES, Entry, RootGone, Side
+from devkit.sync.agent.side import (
+    FILE,
+    FOLDER,
+    LARGE_BYTES,
+    SLICE_BYTES,
+    Entry,
+    Moved,
+    RootGone,
+    Side,
+)
 from devkit.sync.agent.watched import HOLD_S, Changes, Watched, is_unknown
 
 
@@ -206,6 +215,25 @@ def test_a_large_file_that_changes_begins_again(clocked: Clocked) -> None:
     while not (found := clocked.after(1)).entries:
         pass
     assert found.entries["big"] == clocked.watched.side.look("big")
+
+
+def test_a_file_that_is_written_while_it_is_looked_at_is_looked_at_again(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = list[str]()
+    plain = clocked.watched.side.look
+
+    def look(path: str, unknown: dict[str, str] | None = None) -> Entry | None:
+        looks.append(path)
+        if len(looks) == 1:
+            raise Moved
+        return plain(path, unknown)
+
+    clocked.watched.digest(["new"])  # nothing is there
+    monkeypatch.setattr(clocked.watched.side, "look", look)
+    assert clocked.after(1).entries == {}
+    clocked.watched._large["new"].ready_at = 0.0
+    assert clocked.after(1).entries == {"new": None}
 
 
 def test_a_large_file_that_goes_away_is_told(clocked: Clocked) -> None:

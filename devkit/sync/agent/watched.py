@@ -225,12 +225,12 @@ class _Large:
 
     def step(self) -> bool:
         """Digest a slice; True when `entry` is what stands there, None for nothing."""
-        if self._signature is None or not stat.S_ISREG(self._signature[3]):
-            self.entry = self._side.look(self._path)
-            return True
         try:
+            if self._signature is None or not stat.S_ISREG(self._signature[3]):
+                self.entry = self._side.look(self._path)
+                return True
             part = self._side.read_part(self._path, self._offset, SLICE_BYTES, self._signature)
-        except (Moved, OSError):
+        except (Moved, OSError):  # it is being written
             self._begin()
             return False
         self._digest.update(part)
