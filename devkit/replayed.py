@@ -183,9 +183,9 @@ def tested(service: RunningService, file: Path, *, update: bool) -> Tested:
     """Send a case again, and compare status and body; numbers may differ by rounding."""
     try:
         wanted = _read(file)
+        answer = sent(service, wanted)
     except BadValue as error:  # the others are tested all the same
         return Tested(str(file), ok=False, difference=error.message)
-    answer = sent(service, wanted)
     now = _value(answer.body)
     if answer.status == wanted.status and _same(now, wanted.answer):
         return Tested(str(file), ok=True)
@@ -203,8 +203,6 @@ def _read(file: Path) -> Case:
         request, answer = said["request"], said["answer"]
         body = request["body"]
         text = body.get("text")
-        if not str(request["path"]).startswith("/"):  # else it may name another host
-            raise ValueError(f"its path {request['path']!r} does not begin with /")
         return Case(
             method=str(request["method"]),
             path=str(request["path"]),

@@ -82,8 +82,6 @@ class Pool:
         self._seats_per_worker = seats_per_worker
         # Who waits for a worker, in the order in which they came.
         self._line: List[object] = []
-        # Of each HTTP thread: whether a reload cut its request short, which it then asks for again.
-        self._of_thread = threading.local()
         self._free: List[Lease] = []
         self._leases: Dict[int, Lease] = {}
         self._paused = False
@@ -95,10 +93,13 @@ class Pool:
         # Set by the supervisor; told the worker that broke off an exchange.
         self.lost: Callable[[int], None] = lambda _pid: None
 
-    def acquire(self, is_wanted: Callable[[], bool] = lambda: True) -> Lease:
-        """Wait for a free worker; `is_wanted` says whether the client waits too.
+    def acquire(
+        self, is_wanted: Callable[[], bool] = lambda: True, *, is_first: bool = False
+    ) -> Lease:
+        """Wait for a free worker, before all others if `is_first`.
 
-        Time spent while a breakpoint holds a worker does not count.
+        `is_wanted` says whether the client waits too. Time spent while a breakpoint holds a worker
+        does not count.
 
         Raises:
             NotWanted: the client left. Unavailable: the service failed, or none became free in
@@ -106,7 +107,7 @@ class Pool:
         """
         me = object()
         with self._changed:
-            self._line.insert(0 if self._was_cut() else len(self._line), me)
+            self._line.insert(0 if is_first else len(self._line), me)
             try:
                 self._wait(me, is_wanted)
                 worker = self._free.pop(0)
@@ -117,12 +118,6 @@ class Pool:
             lease = Lease(worker.pid, worker.port)
             self._leases[lease.pid] = lease
             return lease
-
-    def _was_cut(self) -> bool:
-        """Whether this request had a worker already: it came before all that wait."""
-        was_cut = getattr(self._of_thread, "was_cut", False)
-        self._of_thread.was_cut = False
-        return was_cut
 
     @property
     def waiting(self) -> int:
@@ -169,7 +164,6 @@ class Pool:
 
     def release(self, lease: Lease) -> None:
         """Give the worker back, unless it was ended meanwhile."""
-        self._of_thread.was_cut = lease.ended_as == outcome.REPLACED
         with self._changed:
             if self._leases.get(lease.pid) is lease:
                 del self._leases[lease.pid]

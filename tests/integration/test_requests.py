@@ -193,6 +193,14 @@ def test_cases_are_kept_and_tested(service: Made, tmp_path: Path) -> None:
     assert service.json("requests", "save", "last", "-o", str(case))["ok"]
     assert service.json("requests", "save", "last", "-o", str(case))["error"]["code"] == "BadValue"
     assert service.json("test", str(case.parent))["ok"]
+    # One that is none, or would go elsewhere, hides no other.
+    saved = case.read_text()
+    (case.parent / "empty.json").write_text("")
+    (case.parent / "elsewhere.json").write_text(saved.replace('"/score"', '"@there/score"'))
+    results = service.json("test", str(case.parent))["cases"]
+    assert [result["ok"] for result in results] == [False, False, True]
+    for name in ("empty", "elsewhere"):
+        (case.parent / f"{name}.json").unlink()
     source = service.folder / "score.py"
     source.write_text(SCORE.replace("STEP = 1", "STEP = 2"))
     try:
