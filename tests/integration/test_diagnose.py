@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests.integration.typed import Typed
+
 pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).parents[2]
-DEVKIT = Path(sys.executable).parent / "devkit"
+PORTS = ("DEVKIT_PORTS_SCORE", "DEVKIT_PORTS_DEBUG")
 BROKEN = sorted(path.parent for path in (ROOT / "tests/broken").glob("*/expect.json"))
 NAME = f"dg-{uuid.uuid4().hex[:8]}"
 HEALTHY = {
@@ -39,30 +39,12 @@ HEALTHY = {
 }
 
 
-class Made:
+class Made(Typed):
     """A copy of a service, and devkit in it."""
 
     def __init__(self, folder: Path, base: str) -> None:
-        self.folder = folder
-        self.env = {
-            **os.environ,
-            "DEVKIT_SERVICE": NAME,
-            "DEVKIT_IMAGE_TAG": f"{NAME}:1",
-            "DEVKIT_IMAGE_BASE": base,
-            "DEVKIT_PORTS_SCORE": "auto",
-            "DEVKIT_PORTS_DEBUG": "auto",
-        }
-
-    def devkit(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [DEVKIT, *words],
-            capture_output=True,
-            encoding="utf-8",
-            cwd=self.folder,
-            env=self.env,
-            timeout=240,
-            check=False,
-        )
+        names = {"DEVKIT_SERVICE": NAME, "DEVKIT_IMAGE_TAG": f"{NAME}:1", "DEVKIT_IMAGE_BASE": base}
+        super().__init__(folder, {**names, **dict.fromkeys(PORTS, "auto")})
 
     def diagnosed(self, *words: str) -> dict[str, Any]:
         done = self.devkit("diagnose", "--json", *words)
@@ -71,8 +53,7 @@ class Made:
         return made
 
     def url(self) -> str:
-        status = json.loads(self.devkit("status", "--json").stdout)
-        return str(status["score_uri"])
+        return str(self.json("status")["score_uri"])
 
 
 @pytest.fixture(scope="module", autouse=True)

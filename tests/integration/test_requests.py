@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 import pytest
 
 from devkit.debug.dap import Session
+from tests.integration.typed import Typed
 from tests.running import until
 
 pytestmark = pytest.mark.engine
 
-DEVKIT = Path(sys.executable).parent / "devkit"
 NAME = f"devkit-test-requests-{os.getpid()}"
 SCORE = """\
 import json
@@ -61,15 +60,14 @@ STEP = 1
 """
 
 
-class Made:
+class Made(Typed):
     """A service in a folder, and devkit typed there."""
 
     def __init__(self, folder: Path, base: str) -> None:
-        self.folder = folder
+        super().__init__(folder, {"DEVKIT_IMAGE_BASE": base})
         folder.mkdir(parents=True)
         (folder / "score.py").write_text(SCORE)
         (folder / "sample.json").write_text('{"values": [1]}')
-        self.env = {**os.environ, "DEVKIT_IMAGE_BASE": base}
         self.runtime = ""
 
     def runs_with(self, runtime: str, *words: str) -> None:
@@ -81,21 +79,6 @@ class Made:
         made = self.json(*(words or ("debug", "--detach", "--no-sync")))
         assert made["ok"], made
         self.runtime = "" if words else runtime
-
-    def devkit(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [DEVKIT, *words],
-            capture_output=True,
-            encoding="utf-8",
-            cwd=self.folder,
-            env=self.env,
-            timeout=240,
-            check=False,
-        )
-
-    def json(self, *words: str) -> dict[str, Any]:
-        made: dict[str, Any] = json.loads(self.devkit(*words, "--json").stdout)
-        return made
 
     def line(self, text: str) -> int:
         return SCORE.splitlines().index(text) + 1

@@ -14,6 +14,7 @@ from devkit.errors import DebuggerError
 from devkit.runtime.multiplexer import MAX_CONNECTIONS
 from tests.running import HELPER, LOCAL, SCORE, Service, stopped, until
 from tests.runtime.conftest import Start
+from tests.runtime.gate import WAITS, Gate
 
 
 def test_a_failure_too_long_for_a_header_is_told_and_the_worker_serves_on(start: Start) -> None:
@@ -218,11 +219,9 @@ def test_connections_that_hang_keep_no_editor_out(service: Service, said: bytes)
         assert request.reply().status == 200
 
 
-NOTED = """\
-import json, os, time
-
-VERSION = 1
-HERE = os.path.dirname(os.path.abspath(__file__))
+NOTED = (
+    """\
+import json
 
 
 def init():
@@ -232,11 +231,13 @@ def init():
 def run(raw_data):
     number = json.loads(raw_data)["number"]
     print("began", number, flush=True)
-    while number == 1 and not os.path.exists(os.path.join(HERE, "go")):
-        time.sleep(0.01)
+    if number == 1:
+        wait_at_gate()
     print("ended", number, flush=True)
     return number
 """
+    + WAITS
+)
 
 
 LONG_QUEUE = {"DEVKIT_MAX_QUEUE_WAIT_MS": "60000"}
@@ -252,6 +253,7 @@ def leaving(service: Service, number: int) -> socket.socket:
 
 def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
     service = start(files={"score.py": NOTED}, env=LONG_QUEUE)
+    gate = Gate(service)
     first = service.later(body=b'{"number": 1}')
     until(lambda: "began 1" in service.log())
     leave = [leaving(service, number) for number in range(2, 8)]
@@ -260,7 +262,7 @@ def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
     for sock in leave:
         sock.close()
     until(lambda: service.ask("devkit/status")["waiting"] == 1)
-    Path(service.remote_source, "go").touch()
+    gate.open()
     assert first.reply().json == 1
     assert stays.recv(100).split()[1] == b"200"
     stays.close()
@@ -271,13 +273,14 @@ def test_a_queued_request_whose_client_left_is_not_run(start: Start) -> None:
 
 def test_a_queued_request_whose_client_leaves_as_its_turn_comes_is_not_run(start: Start) -> None:
     service = start(files={"score.py": NOTED}, env=LONG_QUEUE)
+    gate = Gate(service)
     first = service.later(body=b'{"number": 1}')
     until(lambda: "began 1" in service.log())
     leave = [leaving(service, number) for number in range(2, 8)]
     until(lambda: service.ask("devkit/status")["waiting"] == 6)
     for sock in leave:
         sock.close()
-    Path(service.remote_source, "go").touch()
+    gate.open()
     assert first.reply().json == 1
     assert service.request(body=b'{"number": 9}').json == 9
     until(lambda: service.ask("devkit/status")["waiting"] == 0)
@@ -287,9 +290,10 @@ def test_a_queued_request_whose_client_leaves_as_its_turn_comes_is_not_run(start
 
 def test_a_request_that_runs_goes_on_when_its_client_left(start: Start) -> None:
     service = start(files={"score.py": NOTED})
+    gate = Gate(service)
     sock = leaving(service, 1)
     until(lambda: "began 1" in service.log())
     sock.close()
-    Path(service.remote_source, "go").touch()
+    gate.open()
     until(lambda: "ended 1" in service.log())
     assert service.request(body=b'{"number": 2}').json == 2
