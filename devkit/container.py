@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from devkit import __version__, contract, interrupt, labels, ports, turn
-from devkit.engine import Container, Engine, PortBinding, Progress, RunSpec, Tag
-from devkit.env_file import read_env_file
+from devkit import contract, interrupt, labels, ports, turn
+from devkit.engine import Container, Engine, Progress, RunSpec
 from devkit.errors import (
     ContainerDied,
     EngineError,
@@ -21,25 +19,10 @@ from devkit.errors import (
     NotOurs,
     OutOfMemory,
     PortInUse,
-    RemoteDebugRefused,
 )
-
-if TYPE_CHECKING:  # see running.py
-    from devkit.config import Config, Port
 
 _STOP_S = 3
 _LOG_LINES = 20
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What is said per run and not in devkit.yaml; `labels` are added to the container's."""
-
-    bind: str = "127.0.0.1"
-    allow_remote_debug: bool = False
-    debug: bool = True
-    show_errors: bool = True
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,44 +36,6 @@ class Removed:
 def network_name(service: str) -> str:
     """Return the name of a service's own network."""
     return f"devkit-{service}"
-
-
-def run_spec(
-    config: Config, tag: Tag, *, workspace_root: Path, options: RunOptions | None = None
-) -> RunSpec:
-    """Return what to run. Only run.env_file is read; a port "auto" becomes host port 0.
-
-    Raises:
-        BadValue: an address or a line of the env file that is none.
-        RemoteDebugRefused: the debugger would listen beyond loopback without an explicit yes.
-    """
-    options = options or RunOptions()
-    _check_bind(options, config.ports.debug)
-    published = [(contract.SCORE_PORT, config.ports.score)]
-    if options.debug:
-        published.append((contract.DEBUG_PORT, config.ports.debug))
-    run = config.run
-    return RunSpec(
-        image=tag,
-        name=config.service,
-        labels={
-            contract.LABEL_SERVICE: config.service,
-            contract.LABEL_WORKSPACE: str(workspace_root),
-            contract.LABEL_VERSION: __version__,
-            **options.labels,
-        },
-        env=_environment(config, workspace_root, options),
-        ports=tuple(
-            PortBinding(inside, 0 if outside == "auto" else outside, options.bind)
-            for inside, outside in published
-        ),
-        network=network_name(config.service),
-        user=str(run.user),
-        memory=run.memory,
-        cpus=run.cpus,
-        gpus=run.gpus,
-        read_only=run.read_only,
-    )
 
 
 def start(
@@ -231,45 +176,6 @@ def exit_meaning(code: int) -> str:
     except ValueError:
         return f"with code {code}"
     return f"by the signal {number.name} ({signal.strsignal(number)}), code {code}"
-
-
-def _environment(config: Config, workspace_root: Path, options: RunOptions) -> dict[str, str]:
-    runtime = config.runtime
-    from_file = read_env_file(workspace_root / config.run.env_file) if config.run.env_file else {}
-    ours = {
-        contract.ENV_DEBUG: _flag(options.debug),
-        contract.ENV_WAIT_FOR_CLIENT: _flag(options.debug and config.debug.wait_for_client),
-        contract.ENV_RELOAD: runtime.reload,
-        contract.ENV_STATUS: runtime.status,
-        contract.ENV_WORKERS: str(runtime.workers),
-        contract.ENV_MAX_CONCURRENT_REQUESTS: str(runtime.max_concurrent_requests),
-        contract.ENV_RECORD: str(runtime.record),
-        contract.ENV_MAX_QUEUE_WAIT: str(runtime.max_queue_wait_ms),
-        contract.ENV_SHOW_ERRORS: _flag(options.show_errors),
-        contract.ENV_DEBUG_CLIENTS: "host" if ports.is_loopback(options.bind) else "any",
-    }
-    # Ours come last: an env file must not open the debugger, which asked --allow-remote-debug.
-    return {
-        contract.ENV_SCORING_TIMEOUT: str(runtime.scoring_timeout_ms),
-        **from_file,
-        **config.run.env,
-        **ours,
-    }
-
-
-def _check_bind(options: RunOptions, debug_port: Port) -> None:
-    if ports.is_loopback(options.bind) or not options.debug or options.allow_remote_debug:
-        return
-    raise RemoteDebugRefused(
-        f"The debugger on {options.bind}:{debug_port} would let everybody who reaches this machine "
-        "run any code in the container: its protocol has no password.",
-        hint="Leave --bind out and use `ssh -L`; or --no-debug; or, if you mean it, "
-        "--allow-remote-debug.",
-    )
-
-
-def _flag(value: bool) -> str:
-    return "1" if value else "0"
 
 
 def _own(engine: Engine, name: str, service: str) -> Container | None:

@@ -240,6 +240,7 @@ class RunningService:
             if answer and ('"failed"' in answer.text() or '"crash_loop"' in answer.text()):
                 hint = "`devkit logs` has the traceback; `devkit debug` follows it up."
                 raise InitFailed(f"init() of {self.name} failed.", hint=hint)
+            # Nothing tells by itself: without a debugger there is no port for questions.
             time.sleep(_HEALTH_EVERY_S)
         raise NotReady(
             f"{self.name} was not ready within {_INIT_TIMEOUT_S} s.", hint="`devkit logs`"

@@ -15,6 +15,7 @@ from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
 from devkit.errors import EngineError, Interrupted
 from devkit.package import entry_script, environment, image, network
 from devkit.results import Packaged
+from devkit.run_spec import RunOptions, spec_of
 from devkit.running import RunningService
 from devkit.trash import Saved
 
@@ -75,11 +76,11 @@ def planned(workspace: Workspace, build: BuildOptions) -> image.Plan:
 
 def run_spec(workspace: Workspace, start: StartOptions) -> RunSpec:
     """Decide the start; no engine is asked."""
-    return step_run.run_spec(
+    return spec_of(
         workspace.config,
         Tag.parse(workspace.config.image.tag),
         workspace_root=workspace.root,
-        options=step_run.RunOptions(**asdict(start)),
+        options=RunOptions(**asdict(start)),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from devkit import config, container, contract
 from devkit.engine import Engine, Stream, Tag
 from devkit.package import image
+from devkit.run_spec import spec_of
 from tests.running import HELPER, SCORE, Service, until
 
 SOURCE = "svc"
@@ -68,7 +69,7 @@ def in_container(
         "run.read_only": read_only,
     }
     workspace = config.load(_workspace(folder), overrides=overrides)
-    spec = container.run_spec(workspace.config, tag, workspace_root=folder)
+    spec = spec_of(workspace.config, tag, workspace_root=folder)
     inside = {"AZUREML_ENTRY_SCRIPT": f"{SOURCE}/score.py", "AZUREML_SOURCE_DIRECTORY": SOURCE}
     spec = replace(spec, env={**spec.env, **inside, **(env or {})})
     if not read_only:

@@ -17,6 +17,7 @@ from devkit.config import Config
 from devkit.engine import Engine, RunSpec, Tag
 from devkit.engines import connect
 from devkit.errors import ContainerDied, NotOurs, OutOfMemory, PortInUse
+from devkit.run_spec import spec_of
 
 pytestmark = pytest.mark.engine
 
@@ -35,7 +36,7 @@ def engine() -> Iterator[Engine]:
 
 def spec(base_image: str, script: str = "exec sleep 600", **changes: object) -> RunSpec:
     settings = {"service": SERVICE, "ports": {"score": "auto", "debug": "auto"}, **changes}
-    made = container.run_spec(
+    made = spec_of(
         Config.model_validate(settings), Tag.parse(base_image), workspace_root=Path("/w s/é")
     )
     return replace(made, command=("sh", "-c", script))

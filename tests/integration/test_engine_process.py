@@ -12,6 +12,7 @@ from devkit.config import Config
 from devkit.contract import APP_ROOT, DEBUG_PORT, SCORE_PORT
 from devkit.engine import BuildSpec, Placement, Tag
 from devkit.engines.process import ProcessEngine
+from devkit.run_spec import spec_of
 
 TAG = Tag("debug", "1")
 SCORE = "def init():\n    print('init here')\n\n\ndef run(data):\n    return 'ANSWER'\n"
@@ -50,7 +51,7 @@ def test_a_service_is_installed_run_edited_and_deleted(
     assert any("debugpy" in line for line in said)
 
     config = Config.model_validate({"service": "pp", "ports": {"score": "auto", "debug": "auto"}})
-    started = container.start(engine, container.run_spec(config, TAG, workspace_root=workspace))
+    started = container.start(engine, spec_of(config, TAG, workspace_root=workspace))
 
     def ready(generation: int | None = None) -> service.Status:
         return service.wait_ready(

@@ -11,6 +11,7 @@ import pytest
 from devkit import container, contract
 from devkit.engine import Engine, PortBinding, RunSpec, Tag
 from devkit.errors import ContainerDied, OutOfMemory
+from devkit.run_spec import spec_of
 from tests import contained
 from tests.running import SCORE, stopped, until
 
@@ -144,7 +145,7 @@ def test_a_container_killed_for_its_memory_is_named_so(
         "run.memory": "40m",
     }
     workspace = config.load(tmp_path, overrides=overrides)
-    spec = container.run_spec(workspace.config, tag, workspace_root=tmp_path)
+    spec = spec_of(workspace.config, tag, workspace_root=tmp_path)
     started = container.start(
         engine, replace(spec, command=("python", "-c", "x = bytearray(10**9)"))
     )

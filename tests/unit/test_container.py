@@ -11,7 +11,7 @@ import pytest
 
 from devkit import container, contract
 from devkit.config import Config
-from devkit.container import Removed, RunOptions
+from devkit.container import Removed
 from devkit.engine import Container, EngineInfo, PortBinding, RunSpec, Tag
 from devkit.errors import (
     BadValue,
@@ -22,6 +22,7 @@ from devkit.errors import (
     PortInUse,
     RemoteDebugRefused,
 )
+from devkit.run_spec import RunOptions, spec_of
 from tests.fake_engine import FakeEngine
 
 TAG = Tag("debug", "1")
@@ -53,7 +54,7 @@ def config(**changes: object) -> Config:
 def spec(
     root: Path = Path("/w"), *, options: RunOptions | None = None, **changes: object
 ) -> RunSpec:
-    return container.run_spec(config(**changes), TAG, workspace_root=root, options=options)
+    return spec_of(config(**changes), TAG, workspace_root=root, options=options)
 
 
 # --- what to run
