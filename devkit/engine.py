@@ -153,6 +153,13 @@ class Engine(Protocol):
             ImageMissing: no such image.
         """
 
+    def tag(self, image: str, tag: Tag) -> None:
+        """Give an image one more tag, which another image may lose to it.
+
+        Raises:
+            ImageMissing: there is no such image.
+        """
+
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""
 

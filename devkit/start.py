@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from devkit import container as step_run
-from devkit import contract, edits, labels, reuse, swap, turn, written
+from devkit import contract, edits, labels, predecessor, reuse, swap, turn, written
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
 from devkit.errors import EngineError, Interrupted
 from devkit.package import entry_script, environment, image, network
+from devkit.predecessor import Predecessor
 from devkit.results import Packaged
 from devkit.run_spec import RunOptions, spec_of
 from devkit.running import RunningService
@@ -94,7 +95,7 @@ def packaged(
 ) -> Packaged:
     """Make the image, or find that the engine has it already; the one of before goes."""
     made, before = _made(engine, workspace, build, progress=progress, note=note)
-    _remove_unused(engine, workspace, before)
+    _remove_unused(engine, workspace, _ids(before))
     return made
 
 
@@ -105,8 +106,8 @@ def _made(
     *,
     progress: Progress,
     note: Progress,
-) -> tuple[Packaged, set[str]]:
-    """Make the image; return the id, too, of the one that lost its tag to it."""
+) -> tuple[Packaged, Predecessor | None]:
+    """Make the image; return the one, too, that lost its tag to it."""
     there = engine.image(workspace.config.image.tag)
     if there and (whose := _other_owner(there, workspace)):
         note(f"{workspace.config.image.tag} was {whose} and is taken over; --tag names another.")
@@ -114,8 +115,17 @@ def _made(
     if not made.reused:
         for line in made.notes:
             note(line)
-    before = {there.id} - {made.image.id} if there else set()
-    return Packaged(str(made.tag), made.image.id, made.reused, made.seconds), before
+    packaged_ = Packaged(str(made.tag), made.image.id, made.reused, made.seconds)
+    if there is None or there.id == made.image.id or str(made.tag) not in there.tags:
+        return packaged_, None
+    before = predecessor.set_aside(engine, there, made.tag)
+    if before.kept_as:
+        note(f"{made.tag} is packaged anew; what commits came from is {before.kept_as} now.")
+    return packaged_, before
+
+
+def _ids(before: Predecessor | None) -> set[str]:
+    return {before.image.id} if before else set()
 
 
 def _other_owner(image: Image, workspace: Workspace) -> str | None:
@@ -165,20 +175,26 @@ def started(
         if version is None:
             made, before = _made(engine, workspace, build, progress=progress, note=note)
         else:
-            made, before = Packaged(version.tag, version.image.id, True, 0.0), set[str]()
+            made, before = Packaged(version.tag, version.image.id, True, 0.0), None
         start_one = partial(swap.swapped, ready=_ready(engine)) if falls_back else step_run.start
         swap.recover(engine, spec.name, progress=note)
-        up = _started(
-            engine,
-            workspace,
-            plan,
-            spec,
-            made,
-            before,
-            start_one=start_one,
-            progress=progress,
-            note=note,
-        )
+        try:
+            up = _started(
+                engine,
+                workspace,
+                plan,
+                spec,
+                made,
+                _ids(before),
+                start_one=start_one,
+                progress=progress,
+                note=note,
+            )
+        except BaseException:
+            if falls_back and before:
+                predecessor.bring_back(engine, before)
+                _remove_unused(engine, workspace, {made.image})
+            raise
         if engine.name != "process":
             if version is None:
                 reuse.remember(up.running, reuse.source_files(plan.spec))

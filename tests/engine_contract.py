@@ -465,6 +465,15 @@ class ImageContract:
             assert made.id in [image.id for image in engine.images(labels)]
             assert engine.images({LABEL_SERVICE: "nobody"}) == []
             engine.remove_image(files.id)
+            other = Tag(bench.prefix, "other")
+            engine.tag(made.id, other)
+            assert set(_tags(engine, made.id)) == {str(tag), str(other)}
+            engine.tag(str(bench.image), other)
+            assert _tags(engine, made.id) == (str(tag),)
+            engine.remove_image(str(other))
+            assert engine.image(str(bench.image)) is not None
+            with pytest.raises(ImageMissing):
+                engine.tag(f"{bench.prefix}:none", other)
             closed = engine.create(str(tag), {LABEL_SERVICE: bench.prefix})
             assert closed.state == "created"
             out = b"".join(engine.archive_out(closed.id, bench.folder / "kept.txt"))
@@ -535,6 +544,11 @@ def everything(stream: Stream) -> bytes:
 def pieces(bench: Bench, name: str) -> Iterator[bytes]:
     """Follow a log, without the empty pieces."""
     return (piece for piece in bench.engine.logs(name, follow=True) if piece)
+
+
+def _tags(engine: Engine, image: str) -> tuple[str, ...]:
+    found = engine.image(image)
+    return found.tags if found else ()
 
 
 def tarred(files: dict[str, bytes]) -> bytes:

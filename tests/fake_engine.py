@@ -88,10 +88,21 @@ class FakeEngine:
         """Have an image from now on."""
         name = str(Tag.parse(tag))
         identity = f"sha256:{next(self._numbers):064x}"
-        if before := self.stored.pop(name, None):
-            self.stored[before.id] = dataclasses.replace(before, tags=())
-        self.stored[name] = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
-        return self.stored[name]
+        image = Image(identity, (name,), dict(labels or {}), dict(env or {}), 1)
+        self._give(name, image)
+        return image
+
+    def _give(self, name: str, image: Image) -> None:
+        """Let an image have a tag, which another one may lose."""
+        before = self.stored.pop(name, None)
+        self.stored[name] = image
+        for changed in filter(None, (before, image)):
+            names = self._names(changed.id)
+            for key in names or (changed.id,):
+                self.stored[key] = dataclasses.replace(changed, tags=names)
+
+    def _names(self, identity: str) -> tuple[str, ...]:
+        return tuple(n for n, image in self.stored.items() if image.id == identity != n)
 
     def end(self, name: str, exit_code: int, *, oom_killed: bool = False, log: bytes = b"") -> None:
         """Let a container end by itself."""
@@ -138,7 +149,8 @@ class FakeEngine:
         return self.add_image(str(tag), labels=labels)
 
     def images(self, labels: Mapping[str, str]) -> list[Image]:
-        return [image for image in self.stored.values() if _has(image.labels, labels)]
+        found = {image.id: image for image in self.stored.values()}
+        return [image for image in found.values() if _has(image.labels, labels)]
 
     def commit(self, container: str, *, pause: bool = True) -> Image:
         box = self._box(container)
@@ -193,10 +205,23 @@ class FakeEngine:
         self.boxes[identity[:12]] = FakeContainer(container, spec, files)
         return container
 
+    def tag(self, image: str, tag: Tag) -> None:
+        self.calls.append(f"tag {tag}")
+        if (found := self.image(image)) is None:
+            raise ImageMissing(f"There is no image {image}.")
+        self.stored.pop(found.id, None)
+        self._give(str(tag), found)
+
     def remove_image(self, tag: str) -> None:
         self.calls.append(f"remove_image {tag}")
-        if (image := self.image(tag)) is not None:
-            self.stored.pop(image.tags[0] if image.tags else image.id)
+        if (image := self.image(tag)) is None:
+            return
+        names = self._names(image.id)
+        gone = (image.id, *names) if tag == image.id else (str(Tag.parse(tag)),)
+        for name in gone:
+            self.stored.pop(name, None)
+        for name in self._names(image.id):
+            self.stored[name] = dataclasses.replace(image, tags=self._names(image.id))
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         if name in self.networks and LABEL_SERVICE not in self.networks[name]:

@@ -85,6 +85,12 @@ class DockerImages:
             )
         return self._known_container(made["Id"])
 
+    def tag(self, image: str, tag: Tag) -> None:
+        """Give an image one more tag, which another image may lose to it."""
+        log.info("docker tag %s %s", image, tag)
+        with self._translated(image):
+            self._client.tag(image, tag.repository, tag.version)
+
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag; nothing when it is not there."""
         log.info("docker rmi %s", tag)

@@ -35,6 +35,10 @@ class NoImages:
         """Refuse, as `commit` does."""
         raise _refused()
 
+    def tag(self, image: str, tag: Tag) -> None:
+        """Refuse, as `commit` does."""
+        raise _refused()
+
     def contents(self, image: str) -> AbstractContextManager[Contents]:
         """Refuse: there is none that could be looked into."""
         raise Unsupported("A process has no image that could be looked into.", hint=_HINT)

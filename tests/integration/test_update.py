@@ -57,6 +57,40 @@ def test_a_new_container_takes_over_and_one_that_fails_gives_back(service: Synce
     assert id_ in docker("network", "inspect", "--format", "{{json .Containers}}", network)
 
 
+def test_what_commits_came_from_keeps_a_name_and_a_failed_update_takes_none(
+    service: Synced,
+) -> None:
+    first = service.engine.image(service.tag)
+    assert first is not None
+    committed = service.json("commit", "-m", "first")
+    assert committed["ok"], committed
+    service.ask("pause")
+    service.write("score.py", GOOD.format(word="two"))
+    done = service.devkit("update")
+    assert done.returncode == 0, done.stderr
+    kept_as = f"{service.tag}-before"
+    assert f"what commits came from is {kept_as} now" in done.stderr
+    assert _id(service, kept_as) == first.id
+    second = _id(service, service.tag)
+    assert second != first.id
+    listed = {item["image"]: item for item in service.json("history")["images"]}
+    assert listed[committed["image"]]["parent"] == kept_as
+    assert service.json("diff", kept_as, committed["image"])["files"] == []
+    (service.container,) = _containers(service)
+    service.ask("pause")
+    service.write("score.py", BROKEN)
+    assert service.json("update")["error"]["code"] == "InitFailed"
+    assert (_id(service, service.tag), _id(service, kept_as)) == (second, first.id)
+    assert service.engine.image(f"{kept_as}-2") is None
+    assert len(service.json("history")["images"]) == 3
+
+
+def _id(service: Synced, tag: str) -> str:
+    found = service.engine.image(tag)
+    assert found is not None
+    return found.id
+
+
 def _containers(service: Synced) -> list[str]:
     names = ["--filter", f"name={service.name}"]
     assert str(os.getpid()) in service.name  # so that it is nobody else's
