@@ -38,12 +38,12 @@ class Version:
 
     def __str__(self) -> str:
         mark = "*" if self.runs else " "
-        how = f"{self.changed} changed" if self.parent else "packaged"
+        how = f"{self.changed} changed since {self.parent}" if self.parent else "packaged"
         git = f"  {self.git.revision[:9]}{'+' * self.git.dirty}" if self.git else ""
         when = self.created[:16].replace("T", " ")
         size = decimal(self.size_bytes)
         return (
-            f"{mark} {self.image:<16} {when}  {how:>12}  {size:>10}{git}  {self.message}".rstrip()
+            f"{mark} {self.image:<16} {when}  {size:>10}  {how:<26}{git}  {self.message}".rstrip()
         )
 
 

@@ -75,6 +75,7 @@ def test_what_commits_came_from_keeps_a_name_and_a_failed_update_takes_none(
     assert second != first.id
     listed = {item["image"]: item for item in service.json("history")["images"]}
     assert listed[committed["image"]]["parent"] == kept_as
+    assert f"changed since {kept_as}" in service.devkit("history").stdout
     assert service.json("diff", kept_as, committed["image"])["files"] == []
     (service.container,) = _containers(service)
     service.ask("pause")
