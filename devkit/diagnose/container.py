@@ -62,7 +62,13 @@ def ended(case: Case) -> Iterator[Finding]:
         return
     if container.oom_killed or container.exit_code == 137:
         yield log.killed_for_memory(case, f"exit code {container.exit_code}")
-    elif container.exit_code not in _STOPPED and not case.raised:
+    elif container.exit_code in _STOPPED:
+        yield Finding(
+            "container-stopped", "warning", "The container is stopped.",
+            "Nothing answers until it is started again.",
+            "`devkit debug` or `devkit run` starts it.",
+        )  # fmt: skip
+    elif not case.raised:
         lines = case.log.strip().splitlines()[-5:]
         yield Finding(
             "container-ended", "error",

@@ -166,3 +166,13 @@ def test_a_pickle_is_compared_with_what_is_installed(tmp_path: Path, base_image:
     (mismatch,) = [item for item in found if item["id"] == "model-version-mismatch"]
     assert "made by scikit-learn 0.24.2, and 1.5.1 has to load it" in mismatch["title"]
     assert (mismatch["file"], mismatch["line"]) == ("requirements.txt", 1)
+
+
+def test_a_service_that_was_stopped_is_said_to_be(tmp_path: Path, base_image: str) -> None:
+    folder = tmp_path / "svc"
+    folder.mkdir()
+    (folder / "score.py").write_text(HEALTHY["plain"]["score.py"])
+    made = Made(folder, base_image)
+    assert made.devkit("run").returncode == 0
+    assert made.devkit("stop").returncode == 0
+    assert [item["id"] for item in made.diagnosed()["findings"]] == ["container-stopped"]
