@@ -1,9 +1,8 @@
 """What the threads of a worker do, read out of a text like faulthandler's, said in one sentence.
 
-A worker writes it itself. While run() holds the GIL in C it cannot: there faulthandler does. That
-one reads frames that nobody holds still: asked while Python code runs, it ended a worker of Python
-3.13 by SIGSEGV once in some fifty times. The text passes the user's process, so it is taken as
-words only.
+A worker writes it itself. While run() holds the GIL in C it cannot: there faulthandler does, which
+reads frames that nobody holds still, and so is not asked while Python code runs. The text passes
+the user's process, so it is taken as words only.
 """
 
 from __future__ import annotations
