@@ -108,7 +108,8 @@ def _made(
     note: Progress,
 ) -> tuple[Packaged, Predecessor | None]:
     """Make the image; return the one, too, that lost its tag to it."""
-    there = engine.image(workspace.config.image.tag)
+    # Never as it is: an engine takes a word of hexadecimal digits for the beginning of an id.
+    there = engine.image(str(Tag.parse(workspace.config.image.tag)))
     if there and (whose := _other_owner(there, workspace)):
         note(f"{workspace.config.image.tag} was {whose} and is taken over; --tag names another.")
     made = image.package(engine, workspace, progress=progress, **asdict(build))
@@ -116,7 +117,7 @@ def _made(
         for line in made.notes:
             note(line)
     packaged_ = Packaged(str(made.tag), made.image.id, made.reused, made.seconds)
-    if there is None or there.id == made.image.id or str(made.tag) not in there.tags:
+    if there is None or there.id == made.image.id:
         return packaged_, None
     before = predecessor.set_aside(engine, there, made.tag)
     if before.kept_as:

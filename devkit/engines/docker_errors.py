@@ -31,6 +31,8 @@ _PORT = re.compile(r"(?::|port )(\d+)\D*(?:already allocated|already in use)", r
 _NAME = re.compile(r'name "?/?([^" ]+)"? (?:is )?already in use')
 # The last one is Podman's, for the changes of a container that it does not have.
 _MISSING = re.compile(r"no such container|no container with|layer not known", re.IGNORECASE)
+# Podman's, where it says neither 404 nor Docker's words.
+_NO_IMAGE = re.compile(r"image not known", re.IGNORECASE)
 _STOPPED = re.compile(r"is not running|is paused|state improper", re.IGNORECASE)
 
 # Docker's words are: could not select device driver "" with capabilities: [[gpu]]
@@ -60,7 +62,7 @@ def translated(*, endpoint: str, thing: str = "") -> Iterator[None]:
 def of_api(error: APIError, thing: str) -> DevkitError:
     """Return the error for an answer that refuses."""
     words = str(error.explanation or error)
-    if isinstance(error, ImageNotFound):
+    if isinstance(error, ImageNotFound) or _NO_IMAGE.search(words):
         return ImageMissing(
             f"There is no image {thing}.", hint="`devkit package` makes it; `docker images` lists."
         )

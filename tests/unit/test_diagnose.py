@@ -211,8 +211,8 @@ def test_an_init_that_failed_is_said_by_the_runtime(started: Path, engine: Servi
 @pytest.mark.parametrize(
     ("code", "oom", "id_"),
     [
-        (0, False, None),
-        (143, False, None),
+        (0, False, "container-stopped"),
+        (143, False, "container-stopped"),
         (137, False, "out-of-memory"),
         (1, True, "out-of-memory"),
         (3, False, "container-ended"),
@@ -220,11 +220,11 @@ def test_an_init_that_failed_is_said_by_the_runtime(started: Path, engine: Servi
     ],
 )
 def test_how_a_container_ended_is_told_from_its_exit_code(
-    started: Path, engine: ServingEngine, code: int, oom: bool, id_: str | None
+    started: Path, engine: ServingEngine, code: int, oom: bool, id_: str
 ) -> None:
     engine.end("svc", code, oom_killed=oom, log=b"last words\n")
     found = list(container.ended(again(started, engine)))
-    assert [f.id for f in found] == ([id_] if id_ else [])
+    assert [f.id for f in found] == [id_]
     if id_ == "container-ended":
         assert "last words" in found[0].evidence
 
