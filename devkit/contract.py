@@ -20,6 +20,9 @@ DEBUG_PORT = 5678
 OFFICIAL_BASE = "python:{python}-slim"
 OWN_BASE = "devkit-base:{python}"
 
+# In the name of what a container had where both sides had changed a file.
+CONFLICT = ".conflict-container-"
+
 USER = "devkit"
 UID = 1000
 

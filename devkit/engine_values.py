@@ -15,6 +15,8 @@ from devkit.errors import BadValue
 # As Docker's own grammar of references has them; a host may come first.
 _REPOSITORY = re.compile(r"(?:[\w.-]+(?::\d+)?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*", re.ASCII)
 _VERSION = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+# A byte of a name that is no text, and what an engine lists instead.
+_NO_TEXT, LOST = re.compile(r"[\udc80-\udcff]"), "\ufffd"
 
 Progress = Callable[[str], None]
 """Takes one line of text about long work, as it happens."""
@@ -114,6 +116,11 @@ class Container:
     def is_running(self) -> bool:
         """Whether its processes run now."""
         return self.state == "running"
+
+
+def listed(path: PurePosixPath) -> PurePosixPath:
+    """Return a path as an engine lists it, in JSON: bytes that are no UTF-8 are lost."""
+    return PurePosixPath(_NO_TEXT.sub(LOST, str(path)))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 from devkit.engine import RunSpec
 from devkit.errors import DevkitError
+from devkit.output import jsonable
 from devkit.package.image import Plan
-from devkit.running import Address
+from devkit.running import Address, Status
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,30 @@ def saved_files(engine: str) -> str:
     if engine == "process":
         return ""
     return "`devkit sync` keeps workspace and container in step; so does `devkit debug`."
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How service and sync are; which files, and whether settings, are not the container's."""
+
+    service: Status
+    sync: dict[str, Any] | None = None
+    differing: tuple[Path, ...] = ()
+    is_outdated: bool = False
+
+    def __str__(self) -> str:
+        lines = [str(self.service)]
+        if self.sync is not None:
+            lines.append(f"sync      {self.sync['text']}")
+        lines += [f"differs   {path}" for path in self.differing]
+        if self.is_outdated:
+            lines.append("outdated  settings changed since the start; `devkit debug` takes them")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as one object."""
+        own = {"sync": self.sync, "differing": self.differing, "outdated": self.is_outdated}
+        return {**jsonable(self.service), **own}
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ def frame(engine: Engine, plan: Plan, run: RunSpec) -> str:
     return hashlib.sha256(f"{image}{json.dumps(started, default=str)}".encode()).hexdigest()
 
 
+def fits(engine: Engine, container: Container, plan: Plan, run: RunSpec) -> bool:
+    """Whether one that is made now would be as this container, but for its source files."""
+    return container.labels.get(labels.FRAME) == frame(engine, plan, run)
+
+
 def environment_change(workspace: Workspace, container: Container) -> str | None:
     """Say that another environment is asked for now than the container's image has; None: no.
 

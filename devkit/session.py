@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from devkit import container as step_run
 from devkit import contract, reuse, written
@@ -19,8 +19,8 @@ from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import ConfigError, EngineError, InitFailed, MappingNotProved, NoService
 from devkit.package import environment, image
-from devkit.results import Debugging, DryRun, Launch, Mapping, Packaged, Running
-from devkit.running import Address, RunningService, Status, found, placements
+from devkit.results import Debugging, DryRun, Launch, Mapping, Overview, Packaged, Running
+from devkit.running import Address, RunningService, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import (
     BuildOptions,
@@ -252,18 +252,26 @@ class Session:
         if self._is_synced(running):
             self._syncing(running).started(note=self.note)
 
-    def status(self) -> tuple[Status, dict[str, Any] | None, list[Path]]:
-        """Return how service and sync are, and which files differ from the container's."""
+    def status(self) -> Overview:
+        """Return how service and sync are, and what differs from the container."""
         running = self.service()
-        sync, differing = None, list[Path]()
-        if self._is_synced(running):
-            sync = self._syncing(running).status()
-            with suppress(ConfigError):  # a script that does not parse says so elsewhere
-                files = reuse.source_files(self.plan(BuildOptions()).spec)
-                ignores = self._syncing(running).ignores
-                kept = {r: local for r, local in files.items() if not ignores(local)}
-                differing = reuse.differing(running, kept) or []
-        return running.status(), sync, differing
+        if not self._is_synced(running):
+            return Overview(running.status())
+        sync, differing, is_outdated = self._syncing(running), list[Path](), False
+        with suppress(ConfigError):  # a script that does not parse says so elsewhere
+            files = reuse.source_files(self.plan(BuildOptions()).spec)
+            kept = {r: local for r, local in files.items() if not sync.ignores(local)}
+            differing = reuse.differing(running, kept) or []
+            is_outdated = self._is_outdated(running)
+        return Overview(running.status(), sync.status(), tuple(differing), is_outdated)
+
+    def _is_outdated(self, running: RunningService) -> bool:
+        """Whether `devkit debug` would start another container, for more than its sources."""
+        binds = {bind for bind, _ in running.container.ports.values()}
+        start = StartOptions(bind=next(iter(binds), StartOptions.bind))
+        workspace, said = reuse.remembered_options(self.workspace, running.container)
+        plan, spec = planned(workspace, BuildOptions()), run_spec(workspace, replace(start, **said))
+        return not reuse.fits(self.engine, running.container, plan, spec)
 
     def stop(self) -> str:
         """Stop the service's container and return its name."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from devkit import container as step_run
-from devkit import contract, edits, labels, predecessor, reuse, swap, turn, written
+from devkit import contract, edits, predecessor, reuse, swap, turn, written
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
 from devkit.errors import EngineError, Interrupted
@@ -261,7 +261,7 @@ def kept(
     if container is None or not container.is_running or build.no_cache or build.pull:
         return None
     plan, spec = planned(workspace, build), run_spec(workspace, start)
-    if container.labels.get(labels.FRAME) != reuse.frame(engine, plan, spec):
+    if not reuse.fits(engine, container, plan, spec):
         return None
     running = RunningService(engine, container)
     if running.root != workspace.root:

@@ -13,6 +13,7 @@ from devkit.commit.history import Version
 from devkit.commit.make import Committed, Left
 from devkit.commit.record import Git
 from devkit.config import Workspace
+from devkit.contract import CONFLICT
 from devkit.engine import Container, Engine, Image, Progress, Tag
 from devkit.errors import EngineError, NameInUse, NoService, NotOurs
 from devkit.running import RunningService
@@ -137,6 +138,9 @@ class Versions:
             )
         for name, path in made.leaks.items():
             self._note(f"{path} holds the value of {name}, and is in the image.")
+        for item in made.changed:
+            if item.kind != "deleted" and CONFLICT in item.path:
+                self._note(f"{item.path} is what a conflict left, and is in the image.")
         return made
 
     def _answers_at(self, container: Container) -> str | None:

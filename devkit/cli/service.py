@@ -13,7 +13,6 @@ from devkit.cli.group import command
 from devkit.cli.inside import up
 from devkit.cli.options import App
 from devkit.cli.types import Duration
-from devkit.output import jsonable
 
 
 @command(
@@ -25,14 +24,10 @@ from devkit.output import jsonable
 )
 @click.pass_obj
 def status(app: App) -> None:
-    """Say how service and sync are, and which files differ from the container's."""
+    """Say how service and sync are, and what differs from the container."""
     with app.session() as session:
-        found, sync, differing = session.status()
-    lines = [str(found)]
-    if sync is not None:
-        lines.append(f"sync      {sync['text']}")
-    lines += [f"differs   {path}" for path in differing]
-    app.out.result({**jsonable(found), "sync": sync, "differing": differing}, "\n".join(lines))
+        found = session.status()
+    app.out.result(found.as_json(), str(found))
 
 
 @command(

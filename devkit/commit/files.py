@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -13,15 +12,13 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from devkit.contract import LABEL_READING
-from devkit.engine import Container, Engine
+from devkit.engine import LOST, Container, Engine, listed
 from devkit.tar_stream import tar_of
 
 BLOCK = 1 << 20
 # From so many files in a folder on, the folder is read as a whole.
 _MANY = 10
 _ROOT = PurePosixPath("/")
-# A byte of a name that is no text, and what an engine lists instead.
-_NO_TEXT, _LOST = re.compile(r"[\udc80-\udcff]"), "\ufffd"
 # What is no file of the image.
 _SYSTEM = (("proc",), ("sys",), ("dev",))
 
@@ -57,11 +54,6 @@ def tidied(engine: Engine, images: Collection[str]) -> None:
     for left in engine.containers({LABEL_READING: ""}):
         if left.image_id in images and is_for_reading(left):
             engine.remove(left.id)
-
-
-def listed(path: PurePosixPath) -> PurePosixPath:
-    """Return a path as an engine lists it, in JSON: bytes that are no UTF-8 are lost."""
-    return PurePosixPath(_NO_TEXT.sub(_LOST, str(path)))
 
 
 def read(
@@ -125,16 +117,16 @@ def _every(engine: Engine, container: str, top: PurePosixPath) -> Iterator[Membe
 
 
 def _crowded(paths: Collection[PurePosixPath]) -> list[PurePosixPath]:
-    counts = Counter(path.parent for path in paths if _LOST not in str(path))
+    counts = Counter(path.parent for path in paths if LOST not in str(path))
     crowded = {folder for folder, count in counts.items() if count >= _MANY}
     # Of a name that was lost only the folder can be asked for.
-    crowded |= {_known_folder(path) for path in paths if _LOST in str(path)}
+    crowded |= {_known_folder(path) for path in paths if LOST in str(path)}
     crowded.discard(_ROOT)
     return sorted(folder for folder in crowded if not crowded.intersection(folder.parents))
 
 
 def _known_folder(path: PurePosixPath) -> PurePosixPath:
-    return next(parent for parent in path.parents if _LOST not in str(parent))
+    return next(parent for parent in path.parents if LOST not in str(parent))
 
 
 def _below(

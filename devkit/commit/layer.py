@@ -13,7 +13,7 @@ from typing import IO
 
 from devkit.commit import files
 from devkit.commit.record import Changed
-from devkit.engine import Engine, FileChange
+from devkit.engine import Engine, FileChange, listed
 
 # A password that is shorter would be found everywhere.
 _SECRET_BYTES = 8
@@ -47,7 +47,7 @@ def read(
     folders = {parent for path in kinds for parent in path.parents}
     for path, member, content in files.members(engine, container, set(there) - folders):
         digest, leaked = _digest(content, wanted)
-        name = files.listed(path)
+        name = listed(path)
         leaks.update(dict.fromkeys(leaked, str(name)))
         if content is None:
             digest = hashlib.sha256(member.linkname.encode(errors="surrogateescape")).hexdigest()

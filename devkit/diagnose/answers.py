@@ -51,8 +51,9 @@ _CODES: dict[int, tuple[str, str, str]] = {
           "(max_request_wait_time) for a replica, which takes one request at a time; autoscaling "
           "keeps 30 % in reserve, so a spike above that is refused.",
           "Replicas = requests per second x seconds per request / target utilisation / requests "
-          "per replica, rounded up: 20 x 10 / 0.7 / 1 = 286. Raise autoscale_min_replicas, or "
-          "lower autoscale_target_utilization."),
+          "per replica, rounded up, as 20 x 10 / 0.7 / 1 = 286; `devkit replicas --rps N --measure`"
+          " takes this service's own seconds. Raise autoscale_min_replicas to it, or lower "
+          "autoscale_target_utilization."),
     504: ("run() took longer than the time limit.", "AKS gives up after scoring_timeout_ms, 60 s "
           "unless raised (at most 300 s); ACI after 60 s in any case. Or the code hangs.",
           "Make run() faster, or raise runtime.scoring_timeout_ms here and scoring_timeout_ms "

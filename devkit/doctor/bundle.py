@@ -191,8 +191,7 @@ def _config(machine: Machine) -> Mapping[str, Any]:
 
 
 def _status(session: Session) -> Mapping[str, Any]:
-    found, sync, differing = session.status()
-    return {**jsonable(found), "sync": sync, "differing": differing}
+    return session.status().as_json()
 
 
 def _tail(path: Path) -> str:

@@ -32,6 +32,7 @@ from devkit.engines import (
     docker_log,
     docker_network,
     docker_values,
+    overlay,
 )
 from devkit.engines.docker_errors import translated
 from devkit.engines.docker_images import DockerImages
@@ -182,9 +183,14 @@ class DockerEngine(DockerImages):
 
     def changes(self, container: str) -> list[FileChange]:
         """List what differs from the image, in a stopped container too."""
-        log.info("docker diff %s", container)
         with self._translated(container):
-            return docker_values.changes(self._client.diff(container))
+            found = None
+            if self._endpoint.is_socket:
+                found = overlay.changes(self._client.inspect_container(container))
+            if found is None:
+                log.info("docker diff %s", container)
+                found = docker_values.changes(self._client.diff(container))
+            return docker_values.without_init(found)
 
     def logs(
         self,

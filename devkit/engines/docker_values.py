@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -79,8 +79,12 @@ def container(answer: Mapping[str, Any]) -> Container:
 
 def changes(answer: Sequence[Mapping[str, Any]] | None) -> list[FileChange]:
     """Read what `docker diff` says; null means nothing."""
-    found = (FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ())
-    return [change for change in found if change.path not in _INITS]
+    return [FileChange(PurePosixPath(it["Path"]), _KINDS[it["Kind"]]) for it in answer or ()]
+
+
+def without_init(changes: Iterable[FileChange]) -> list[FileChange]:
+    """Leave out what the engine itself puts into a container that is started with --init."""
+    return [change for change in changes if change.path not in _INITS]
 
 
 def host_config(spec: RunSpec) -> dict[str, Any]:

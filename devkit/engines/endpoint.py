@@ -28,6 +28,11 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.url} ({self.origin})"
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a file of this machine, behind which is an engine that may read it."""
+        return self.url.startswith(("unix://", "/"))
+
 
 def endpoints(
     kind: str | None,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 
+from devkit.contract import CONFLICT
 from devkit.sync.agent.places import longer
 from devkit.sync.agent.side import FOLDER, LINK, Entry, Moved
 from devkit.sync.news import News
@@ -109,7 +110,7 @@ class Conflicts:
 def copy_name(path: str, is_taken: Callable[[str], bool]) -> str:
     """Return a free name for what the container has at `path`."""
     folder, slash, name = path.rpartition("/")
-    suffix = f".conflict-container-{time.strftime('%Y%m%d-%H%M%S')}"
+    suffix = f"{CONFLICT}{time.strftime('%Y%m%d-%H%M%S')}"
     for number in count(1):
         copy = longer(name, f"{suffix}-{number}" if number > 1 else suffix)
         if not is_taken(f"{folder}{slash}{copy}"):

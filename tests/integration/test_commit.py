@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from devkit.contract import CONFLICT
 from tests.committed import Saved, config, docker, labels, made, names, plain, remove_images, tags
 from tests.running import stopped
 from tests.syncing import DEVKIT, HELPER, Synced, synced
@@ -125,6 +126,14 @@ def test_a_value_that_stands_in_a_file_is_found_and_named(service: Synced) -> No
         assert SECRET not in done.stdout + done.stderr
     finally:
         service.inside("rm /tmp/cache")
+
+
+def test_what_a_conflict_left_is_named_when_it_goes_into_the_image(service: Synced) -> None:
+    service.inside(f"printf x > helper.py{CONFLICT}20261127-101010")
+    done = service.devkit("commit", "--json")
+    assert f"helper.py{CONFLICT}20261127-101010 is what a conflict left" in done.stderr
+    service.inside(f"rm helper.py{CONFLICT}20261127-101010")
+    assert "conflict" not in service.devkit("commit", "--json").stderr
 
 
 def test_the_object_that_commit_prints_is_a_contract(service: Synced) -> None:

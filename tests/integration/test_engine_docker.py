@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devkit.contract import LABEL_SERVICE
-from devkit.engine import BuildSpec, ContextFile, PortBinding, Tag
-from devkit.engines import connect, docker_build
+from devkit.engine import BuildSpec, ContextFile, FileChange, PortBinding, Tag
+from devkit.engines import connect, docker_build, overlay
 from devkit.engines.docker import DockerEngine
 from devkit.errors import (
     BaseImageMissing,
@@ -70,6 +70,36 @@ def said() -> list[str]:
 
 class TestDocker(EngineContract, ImageContract):
     """The contract."""
+
+
+# --- what changed
+
+# Of what a Debian image has: folders made anew, of another type, moved; what only looks touched.
+EVERY_CHANGE = """
+echo x >> /etc/passwd; rm -rf /usr/share/doc /etc/issue; chmod 700 /opt
+rm -rf /usr/share/man; mkdir /usr/share/man; touch /usr/share/man/own
+rm -rf /usr/share/misc; ln -s / /usr/share/misc; rm /etc/issue.net; mkdir -p /etc/issue.net/below
+mv /usr/share/zoneinfo /usr/share/zones; chmod 644 /etc/shells; touch -r /etc/group /etc/group
+cp -a /usr/share/dpkg /tmp/dpkg; rm -rf /usr/share/dpkg; mv /tmp/dpkg /usr/share/dpkg
+mkdir -p /new/a/b; touch /new/a/b/c; ln /new/a/b/c /new/hard; ln -s /etc /new/link; mkfifo /new/fifo
+touch "/new/$(printf '\\377')x"; touch /etc/gone; rm /etc/gone
+"""
+
+
+def test_what_changed_is_the_same_whoever_looks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, container = bench.engine, bench.run()
+    with executed(bench, container, "sh", "-ec", EVERY_CHANGE) as stream:
+        assert everything(stream) == b""
+        assert stream.wait() == 0
+    by_storage = engine.changes(container.id)
+    assert FileChange(PurePosixPath("/usr/share/man"), "modified") in by_storage
+    assert FileChange(PurePosixPath("/etc/issue"), "deleted") in by_storage
+    engine.stop(container.id)
+    assert engine.changes(container.id) == by_storage
+    monkeypatch.setattr(overlay, "changes", lambda _inspection: None)
+    assert set(engine.changes(container.id)) == set(by_storage)
 
 
 # --- run

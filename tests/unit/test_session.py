@@ -170,9 +170,26 @@ def test_a_file_that_was_deleted_is_named_where_no_sync_deletes_it_in_the_contai
 
 def test_status_names_the_files_that_differ_from_the_containers(opened: Open, root: Path) -> None:
     debugged(opened())
-    assert opened().status()[2] == []
+    assert opened().status().differing == ()
     (root / "helper.py").write_text(HELPER + "# edited\n")
-    assert opened().status()[2] == [root / "helper.py"]
+    assert opened().status().differing == (root / "helper.py",)
+
+
+def test_status_says_that_settings_changed_since_the_start(opened: Open, root: Path) -> None:
+    debugged(opened())
+    (root / "helper.py").write_text(HELPER + "# edited\n")
+    assert not opened().status().is_outdated
+    (root / "devkit.yaml").write_text("run: {env: {LIMIT: '3'}}\n")
+    status = opened().status()
+    assert status.is_outdated
+    assert "`devkit debug` takes them" in str(status)
+    debugged(opened())
+    assert not opened().status().is_outdated
+
+
+def test_status_knows_the_options_of_the_start(opened: Open) -> None:
+    debugged(opened(run__env=Override({"LIMIT": "3"}, "--env")))
+    assert not opened().status().is_outdated
 
 
 def test_nothing_is_written_where_the_service_runs_on_the_workspaces_own_files(
