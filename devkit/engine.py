@@ -8,7 +8,7 @@ imported from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -22,6 +22,7 @@ from devkit.engine_values import (
     EngineInfo,
     FileChange,
     Image,
+    Member,
     Mount,
     Placement,
     PortBinding,
@@ -43,6 +44,7 @@ __all__ = [
     "FileChange",
     "Image",
     "InputEnded",
+    "Member",
     "Mount",
     "Placement",
     "PortBinding",
@@ -140,6 +142,12 @@ class Engine(Protocol):
             tag: its tag, which another image may lose to it.
             labels: all that it carries.
             comment: what the engine's history says of it.
+        """
+
+    def top_layer(self, image: str, paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
+        """Yield those files and links that an image has above the one that it was made from.
+
+        None where the engine's storage cannot be read from here: a container of it can be.
         """
 
     def contents(self, image: str) -> AbstractContextManager[Contents]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from docker.utils import parse_repository_tag
 
@@ -20,6 +21,9 @@ _NO_TEXT, LOST = re.compile(r"[\udc80-\udcff]"), "\ufffd"
 
 Progress = Callable[[str], None]
 """Takes one line of text about long work, as it happens."""
+
+Member = tuple[PurePosixPath, tarfile.TarInfo, IO[bytes] | None]
+"""A file or a link of a container: where, how large or whither, and its content."""
 
 
 @dataclass(frozen=True)

@@ -491,6 +491,23 @@ class ImageContract:
                 engine.remove(left.id)
             engine.remove_image(str(tag))
 
+    def test_what_a_commit_added_is_read_from_where_it_is_stored_or_not_at_all(
+        self, bench: Bench
+    ) -> None:
+        engine, container = bench.engine, bench.run()
+        content = os.urandom(1000)
+        engine.archive_in(container.name, bench.folder, io.BytesIO(tarred({"a b/é": content})))
+        made = engine.commit(container.id)
+        try:
+            paths = [bench.folder / name for name in ("a b/é", "a b", "missing", "a b/é/below")]
+            found = engine.top_layer(made.id, [*paths, PurePosixPath("/etc/passwd")])
+            if found is not None:
+                read = [(path, item.size, file.read()) for path, item, file in found if file]
+                assert read == [(paths[0], 1000, content)]
+        finally:
+            bench.engine.remove(container.id)
+            bench.engine.remove_image(made.id)
+
     def test_a_stopped_container_and_one_that_goes_on_become_images_too(self, bench: Bench) -> None:
         container = bench.run()
         running = bench.engine.commit(container.id, pause=False)

@@ -17,7 +17,7 @@ import tarfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from devkit.engine import (
     EngineInfo,
     FileChange,
     Image,
+    Member,
     Progress,
     RunSpec,
     Stream,
@@ -182,6 +183,9 @@ class FakeEngine:
             yield config, iter([self.archive_out(closed.id, PurePosixPath("/"))])
         finally:
             self.remove(closed.id)
+
+    def top_layer(self, image: str, paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
+        return None
 
     def create(self, image: str, labels: Mapping[str, str]) -> Container:
         found = self.image(image)

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from devkit.contract import LABEL_READING
-from devkit.engine import LOST, Container, Engine, listed
+from devkit.engine import LOST, Container, Engine, Member, listed
 from devkit.tar_stream import tar_of
 
 BLOCK = 1 << 20
@@ -21,8 +21,6 @@ _MANY = 10
 _ROOT = PurePosixPath("/")
 # What is no file of the image.
 _SYSTEM = (("proc",), ("sys",), ("dev",))
-
-Member = tuple[PurePosixPath, tarfile.TarInfo, IO[bytes] | None]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ changed in the meantime does not count.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import IO
 
 from devkit.commit import files
 from devkit.commit.record import Changed
-from devkit.engine import Engine, FileChange, listed
+from devkit.engine import FileChange, Member, listed
 
 # A password that is shorter would be found everywhere.
 _SECRET_BYTES = 8
@@ -28,24 +29,27 @@ class Layer:
     leaks: Mapping[str, str]
 
 
+def paths(changes: Sequence[FileChange]) -> set[PurePosixPath]:
+    """Return those of what changed that may be files and are there."""
+    folders = {parent for change in changes for parent in change.path.parents}
+    return {change.path for change in changes if change.kind != "deleted"} - folders
+
+
 def read(
-    engine: Engine, container: str, changes: Sequence[FileChange], *, secrets: Mapping[str, str]
+    changes: Sequence[FileChange], members: Iterable[Member], *, secrets: Mapping[str, str]
 ) -> Layer:
     """Look at the changed files of a container.
 
     Args:
-        engine: where it is.
-        container: where they are read: one made from the image that was committed, or itself.
         changes: what the engine says of the container that was committed.
+        members: what of that is in the image.
         secrets: values that should stand in no file, by their names.
     """
     kinds = {change.path: change.kind for change in changes}
     found = [Changed(str(c.path), c.kind) for c in changes if c.kind == "deleted"]
     wanted = {n: v.encode() for n, v in secrets.items() if len(v) >= _SECRET_BYTES}
     leaks = dict[str, str]()
-    there = [path for path, kind in kinds.items() if kind != "deleted"]
-    folders = {parent for path in kinds for parent in path.parents}
-    for path, member, content in files.members(engine, container, set(there) - folders):
+    for path, member, content in members:
         digest, leaked = _digest(content, wanted)
         name = listed(path)
         leaks.update(dict.fromkeys(leaked, str(name)))

@@ -117,8 +117,12 @@ def commit(
 def _layer(engine: Engine, container: Container, made: Image, left: Left) -> layer.Layer:
     secrets = {name: container.env[name] for name in left.env}
     changes = engine.changes(container.id)
+    paths = layer.paths(changes)
+    if (stored := engine.top_layer(made.id, paths)) is not None:
+        return layer.read(changes, stored, secrets=secrets)
     with files.opened(engine, made.id) as committed:
-        return layer.read(engine, committed, changes, secrets=secrets)
+        there = files.members(engine, committed, paths)
+        return layer.read(changes, there, secrets=secrets)
 
 
 def _record(

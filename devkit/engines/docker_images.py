@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from docker import APIClient
 from docker.errors import NotFound
 
-from devkit.engine import Container, Contents, Image, Tag
-from devkit.engines import docker_build, docker_commit, docker_contents, docker_values
+from devkit.engine import Container, Contents, Image, Member, Tag
+from devkit.engines import docker_build, docker_commit, docker_contents, docker_values, overlay
 from devkit.engines.docker_build import inspect_image
 from devkit.engines.docker_errors import translated
 from devkit.engines.endpoint import Endpoint
@@ -68,6 +69,13 @@ class DockerImages:
                 self._client, files, like=like, tag=tag, labels=labels, comment=comment
             )
         return self._known_image(str(tag))
+
+    def top_layer(self, image: str, paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
+        """Yield those files and links of an image's last layer; None: it cannot be read here."""
+        if not self._endpoint.is_socket:
+            return None
+        with self._translated(image):
+            return overlay.files(inspect_image(self._client, image), paths)
 
     @contextmanager
     def contents(self, image: str) -> Iterator[Contents]:

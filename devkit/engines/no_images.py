@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from devkit.engine import Container, Contents, Image, Tag
+from devkit.engine import Container, Contents, Image, Member, Tag
 from devkit.errors import Unsupported
 
 _HINT = "Use a container engine: leave --engine process out."
@@ -38,6 +39,10 @@ class NoImages:
     def tag(self, image: str, tag: Tag) -> None:
         """Refuse, as `commit` does."""
         raise _refused()
+
+    def top_layer(self, image: str, paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
+        """Return None: nothing is stored in layers."""
+        return None
 
     def contents(self, image: str) -> AbstractContextManager[Contents]:
         """Refuse: there is none that could be looked into."""

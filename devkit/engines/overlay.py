@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import PurePosixPath
+from tarfile import TarInfo
 from typing import Any
 
-from devkit.engine import FileChange, listed
+from devkit.engine import LOST, FileChange, Member, listed
 
 # Docker's; Podman's driver compares in its own way, and as fast.
 _DRIVER = "overlay2"
@@ -40,17 +41,67 @@ def changes(container: Mapping[str, Any]) -> list[FileChange] | None:
     Args:
         container: its inspection, by an engine of this machine.
     """
-    storage = container.get("GraphDriver") or {}
-    data = storage.get("Data") or {}
-    upper, lower = (str(data.get(name) or "") for name in ("UpperDir", "LowerDir"))
-    if sys.platform != "linux" or storage.get("Name") != _DRIVER or not upper or not lower:
+    upper, lowers = _folders(container)
+    if upper is None or not lowers:
         return None
     try:
         with ExitStack() as opened:
-            top, *below = [_folder(opened, path) for path in (upper, *lower.split(":"))]
+            top, *below = [_folder(opened, path) for path in (upper, *lowers)]
             return _compared(top, below, PurePosixPath("/"))
     except (OSError, _NotKnown):
         return None
+
+
+def files(image: Mapping[str, Any], paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
+    """Yield those files and links of an image's last layer; None where it cannot be read here.
+
+    Args:
+        image: its inspection, by an engine of this machine.
+        paths: as an engine lists them; what is not there is left out.
+    """
+    upper, _ = _folders(image)
+    wanted = sorted(paths)
+    # Only root may read each file; and of a name that was lost none is known.
+    if upper is None or os.geteuid() != 0 or any(LOST in str(path) for path in wanted):
+        return None
+    try:
+        opened = ExitStack()
+        top = _folder(opened, upper)
+    except OSError:
+        return None
+    return _members(opened, top, wanted)
+
+
+def _members(opened: ExitStack, top: int, paths: Iterable[PurePosixPath]) -> Iterator[Member]:
+    with opened:
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError), ExitStack() as on_the_way:
+                folder = top
+                for name in path.parts[1:-1]:
+                    folder = _folder(on_the_way, name, folder)
+                yield from _member(path, folder)
+
+
+def _member(path: PurePosixPath, folder: int) -> Iterator[Member]:
+    status, member = _status(path.name, folder), TarInfo(str(path))
+    if stat.S_ISLNK(status.st_mode):
+        member.linkname = os.readlink(path.name, dir_fd=folder)
+        yield path, member, None
+    elif stat.S_ISREG(status.st_mode):
+        member.size = status.st_size
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path.name, flags, dir_fd=folder), "rb") as content:
+            yield path, member, content
+
+
+def _folders(inspection: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Return where the upper folder is, None where that is not known, and those below it."""
+    storage = inspection.get("GraphDriver") or {}
+    data = storage.get("Data") or {}
+    upper, lower = (str(data.get(name) or "") for name in ("UpperDir", "LowerDir"))
+    if sys.platform != "linux" or storage.get("Name") != _DRIVER or not upper:
+        return None, []
+    return upper, lower.split(":") if lower else []
 
 
 def _compared(upper: int, lowers: Sequence[int], place: PurePosixPath) -> list[FileChange]:

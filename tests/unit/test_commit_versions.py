@@ -296,9 +296,8 @@ def test_the_layer_has_files_and_no_folders_and_says_where_a_secret_stands(place
         FileChange(root / "long", "modified"),
         FileChange(root / "went/since", "added"),
     ]
-    found = layer.read(
-        engine, "svc", changes, secrets={"PASSWORD": "p4ssw0rd-p4ssw0rd", "SHORT": "x"}
-    )
+    there = files.members(engine, "svc", layer.paths(changes))
+    found = layer.read(changes, there, secrets={"PASSWORD": "p4ssw0rd-p4ssw0rd", "SHORT": "x"})
     assert [(item.path, item.kind, item.bytes) for item in found.files] == [
         ("/srv/a", "added", 10),
         ("/srv/b/c", "added", 10),

@@ -26,6 +26,8 @@ def diagnose(tmp_path: Path, engine: ServingEngine, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "svc"
     folder.mkdir()
     (folder / "score.py").write_text(SCORE)
+    # Whoever runs these tests may have a service on the usual ports.
+    (folder / "devkit.yaml").write_text("ports: {score: auto, debug: auto}\n")
     monkeypatch.chdir(folder)
     assert engine.boxes == {}
 

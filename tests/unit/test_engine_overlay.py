@@ -108,3 +108,34 @@ def test_what_is_not_known_is_left_to_the_engine(upper: Path, lower: Path) -> No
 def test_folders_without_end_are_left_to_the_engine(upper: Path, lower: Path) -> None:
     (upper / "/".join("a" * 200)).mkdir(parents=True)
     assert found(upper, lower) is None
+
+
+def test_files_of_a_layer_are_read_without_following_a_link(
+    tmp_path: Path, upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    written(tmp_path / "secret/key", "secret")
+    written(upper / "a/file", "content")
+    (upper / "out").symlink_to(tmp_path / "secret")
+    os.mkfifo(upper / "fifo")
+    paths = map(PurePosixPath, ("/a/file", "/a", "/out", "/out/key", "/fifo", "/went"))
+    found = overlay.files(inspection(upper), paths)
+    assert found is not None
+    assert [
+        (str(path), item.size, item.linkname, file and file.read()) for path, item, file in found
+    ] == [
+        ("/a/file", 7, "", b"content"),
+        ("/out", 0, str(tmp_path / "secret"), None),
+    ]
+
+
+def test_files_that_cannot_be_read_here_are_left_to_the_engine(
+    upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert overlay.files(inspection(upper), []) is not None
+    assert overlay.files({}, []) is None
+    assert overlay.files(inspection(upper / "missing"), []) is None
+    assert overlay.files(inspection(upper), [PurePosixPath("/\ufffdx")]) is None
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert overlay.files(inspection(upper), []) is None
