@@ -97,15 +97,35 @@ def diff(
     return comparing.compared(before, after, text=text)
 
 
-def version(session: Session, tag: str, *, pull: bool) -> FromImage:
+def version(session: Session, tag: str, *, pull: bool, sync: bool) -> FromImage:
     """Find an image to start the service from.
+
+    Args:
+        session: finds it.
+        tag: the image's, or its version alone.
+        pull: the workspace gets its files.
+        sync: workspace and container are kept in step from then on.
 
     Raises:
         ImageMissing: there is none; the nearest one is named.
         NotOurs: it is none of this service.
+        BadValue: the sync would not leave both sides as they are.
     """
-    image = versions(session).wanted(tag)
-    return FromImage(image, pull=pull)
+    found = FromImage(versions(session).wanted(tag), pull=pull)
+    mode = session.workspace.config.sync.mode
+    if sync and mode in ("push", "mirror"):
+        raise BadValue(
+            f"sync.mode is {mode}: the workspace's files would replace those of {found.tag}.",
+            hint=f"Set sync.mode to two-way, or leave the sync out: `devkit debug {found.tag} "
+            "--no-sync`.",
+        )
+    if sync and mode == "pull" and not pull:
+        raise BadValue(
+            f"sync.mode is pull: those of {found.tag} would replace the workspace's files.",
+            hint=f"Say so: `devkit rollback {found.tag} --workspace pull`; or set sync.mode to "
+            "two-way.",
+        )
+    return found
 
 
 def update(

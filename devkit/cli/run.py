@@ -49,7 +49,7 @@ def run(app: App, /, *, image: str | None, no_debug: bool, **options: Any) -> No
     """
     with app.session("Starting") as session, explained(app, session):
         build, start = _options(options, debug=not no_debug)
-        version = _version(session, image)
+        version = _version(session, image, sync=False)
         if app.dry_run:
             plan = session.dry_run(build, start, version)
             app.out.result({"would": plan}, str(plan))
@@ -100,7 +100,7 @@ def debug(
     # The editor's task matches these lines; a line that is redrawn would hide them.
     with app.session("Starting", live=not detach) as session, explained(app, session):
         build, start = _options(options)
-        version = _version(session, image)
+        version = _version(session, image, sync=not no_sync)
         if app.dry_run:
             plan = session.dry_run(build, start, version)
             app.out.result({"would": plan}, str(plan))
@@ -190,7 +190,7 @@ def rollback(app: App, *, image: str, workspace: str) -> None:
     from devkit.start import BuildOptions, StartOptions
 
     with app.session("Rolling back") as session:
-        version = _version(session, image, pull=workspace == "pull")
+        version = _version(session, image, pull=workspace == "pull", sync=True)
         assert version is not None
         if app.dry_run:
             told = f"Would start {session.workspace.config.service} from {version.tag}."
@@ -228,12 +228,14 @@ def update(app: App, /, *, model: str | None, anew: bool, **options: Any) -> Non
     _show_debugging(app, made, detach=True)
 
 
-def _version(session: Session, tag: str | None, *, pull: bool = False) -> FromImage | None:
+def _version(
+    session: Session, tag: str | None, *, sync: bool, pull: bool = False
+) -> FromImage | None:
     if tag is None:
         return None
     from devkit import committing
 
-    return committing.version(session, tag, pull=pull)
+    return committing.version(session, tag, pull=pull, sync=sync)
 
 
 def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptions, StartOptions]:

@@ -156,6 +156,28 @@ def test_a_dry_run_says_which_image_would_be_taken(module: Synced) -> None:
     assert tag(module, 2) in module.devkit("rollback", "2", "--dry-run").stdout
 
 
+@pytest.mark.parametrize(
+    ("mode", "words", "hint"),
+    [
+        ("push", ["--workspace", "pull"], "--no-sync"),
+        ("mirror", [], "--no-sync"),
+        ("pull", [], "--workspace pull"),
+    ],
+)
+def test_a_version_that_the_sync_would_not_leave_as_it_is_is_refused(
+    module: Synced, mode: str, words: list[str], hint: str
+) -> None:
+    config = module.folder / "devkit.yaml"
+    before = config.read_text() if config.exists() else None
+    try:
+        config.write_text(f"{before or ''}\nsync: {{mode: {mode}}}\n")
+        error = module.json("rollback", "2", *words)["error"]
+        assert (error["code"], hint in error["hint"]) == ("BadValue", True)
+        assert mode in error["message"]
+    finally:
+        config.unlink() if before is None else config.write_text(before)
+
+
 def test_an_unknown_version_and_an_image_of_somebody_else_are_refused(
     module: Synced, base_image: str
 ) -> None:
