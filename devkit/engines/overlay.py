@@ -25,10 +25,8 @@ from devkit.engine import LOST, FileChange, Member, listed
 _DRIVER = "overlay2"
 # A container may make folders without end, and all that are above one are open.
 _DEEPEST = 100
-# As the kernel writes them for root, and in a user's own namespace.
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-# What is below such a folder stands elsewhere.
-_REDIRECT = ("trusted.overlay.redirect", "user.overlay.redirect")
+# Where the kernel writes for root, and in a user's own namespace.
+_SPACES = ("trusted.overlay.", "user.overlay.")
 
 
 class _NotKnown(Exception):
@@ -176,7 +174,7 @@ def _names(lowers: Sequence[int]) -> set[str]:
 
 
 def _listing(folder: int) -> list[str]:
-    return sorted(os.listdir(folder))  # a descriptor is no Path
+    return sorted(os.listdir(folder))
 
 
 def _status(name: str, folder: int) -> os.stat_result:
@@ -195,13 +193,19 @@ def _is_whiteout(status: os.stat_result) -> bool:
 
 def _is_opaque(folder: int) -> bool:
     """Whether a folder hides those of its name that are below it."""
+    ours = _SPACES[os.geteuid() != 0]
     attributes = set(os.listxattr(folder))
-    if not attributes.isdisjoint(_REDIRECT):
+    # Those of the other space any program in the container may have written.
+    if any(f"{ours}redirect" == name or _is_of_another(name, ours) for name in attributes):
         raise _NotKnown
-    values = [os.getxattr(folder, name) for name in _OPAQUE if name in attributes]
-    if any(value != b"y" for value in values):
+    is_opaque = f"{ours}opaque" in attributes
+    if is_opaque and os.getxattr(folder, f"{ours}opaque") != b"y":
         raise _NotKnown
-    return bool(values)
+    return is_opaque
+
+
+def _is_of_another(attribute: str, space: str) -> bool:
+    return attribute.startswith(_SPACES) and not attribute.startswith(space)
 
 
 def _differ(before: os.stat_result, now: os.stat_result) -> bool:
