@@ -147,7 +147,8 @@ class Engine(Protocol):
     def top_layer(self, image: str, paths: Iterable[PurePosixPath]) -> Iterator[Member] | None:
         """Yield those files and links that an image has above the one that it was made from.
 
-        None where the engine's storage cannot be read from here: a container of it can be.
+        None where the engine's storage cannot be read from here, and OSError where it turns out so:
+        a container of it can be read.
         """
 
     def contents(self, image: str) -> AbstractContextManager[Contents]:

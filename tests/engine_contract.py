@@ -406,6 +406,10 @@ class EngineContract:
 
     def test_a_path_that_is_not_in_the_container_is_a_missing_file(self, bench: Bench) -> None:
         container = bench.run()
+        tar = io.BytesIO(tarred({"file": b""}))
+        bench.engine.archive_in(container.name, bench.folder, tar)
+        with pytest.raises(FileNotFoundError, match="file/below"):
+            bench.engine.archive_out(container.name, bench.folder / "file/below")
         missing = bench.folder / "nowhere"
         with pytest.raises(FileNotFoundError, match="nowhere"):
             bench.engine.archive_out(container.name, missing)

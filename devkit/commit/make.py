@@ -14,7 +14,7 @@ from devkit.commit.record import Changed, Git, Record
 from devkit.commit.stall import measured
 from devkit.contract import LABEL_CONTENT, LABEL_RUN
 from devkit.engine import Container, Engine, Image, Tag
-from devkit.errors import EngineError, ImageMissing
+from devkit.errors import EngineError, ImageMissing, NoEngine
 
 # The content is another by now, and a start is not the next one.
 _DROPPED = (LABEL_CONTENT, LABEL_RUN, labels.OPTIONS, labels.FRAME)
@@ -91,7 +91,7 @@ def commit(
     began = time.monotonic()
     packaged = _packaged(engine, container)
     with measured(uri) as stall:
-        made = engine.commit(container.id)
+        made = _committed(engine, container)
     try:
         # The engine's list comes after: what was changed last is on it, and read from the image.
         found = _layer(engine, container, made, left)
@@ -114,12 +114,23 @@ def commit(
     )
 
 
+def _committed(engine: Engine, container: Container) -> Image:
+    try:
+        return engine.commit(container.id)
+    except NoEngine as error:
+        # It pauses the container, and nobody knows whether it came to its end.
+        unpause = f"`docker unpause {container.name}`"
+        error.hint = f"If the container is paused now: {unpause}. {error.hint or ''}".strip()
+        raise
+
+
 def _layer(engine: Engine, container: Container, made: Image, left: Left) -> layer.Layer:
     secrets = {name: container.env[name] for name in left.env}
     changes = engine.changes(container.id)
     paths = layer.paths(changes)
     if (stored := engine.top_layer(made.id, paths)) is not None:
-        return layer.read(changes, stored, secrets=secrets)
+        with suppress(OSError):
+            return layer.read(changes, stored, secrets=secrets)
     with files.opened(engine, made.id) as committed:
         there = files.members(engine, committed, paths)
         return layer.read(changes, there, secrets=secrets)

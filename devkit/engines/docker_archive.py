@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from docker import APIClient
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
+
+from devkit.errors import Unsupported
 
 
 def put(
@@ -51,3 +53,14 @@ def _path_errors(path: PurePosixPath) -> Iterator[None]:
         if "no such container" in str(error.explanation).lower():
             raise
         raise FileNotFoundError(ENOENT, "not in the container", str(path)) from error
+    except APIError as error:
+        why = str(error.explanation)
+        if why.endswith("not a directory"):  # Docker, where a folder on the way is a file
+            raise FileNotFoundError(ENOENT, "not in the container", str(path)) from error
+        if "too many links" in why:  # Docker 20.10, from 255 folders on
+            short = f"{str(path)[:80]}..."
+            raise Unsupported(
+                f"The engine cannot read so many folders in one another: {short}",
+                hint="Remove them in the container; `docker rm --force` removes it with them.",
+            ) from error
+        raise

@@ -73,10 +73,13 @@ def files(image: Mapping[str, Any], paths: Iterable[PurePosixPath]) -> Iterator[
 def _members(opened: ExitStack, top: int, paths: Iterable[PurePosixPath]) -> Iterator[Member]:
     with opened:
         for path in paths:
-            with suppress(FileNotFoundError, NotADirectoryError), ExitStack() as on_the_way:
+            with suppress(FileNotFoundError, NotADirectoryError), ExitStack() as here:
                 folder = top
                 for name in path.parts[1:-1]:
-                    folder = _folder(on_the_way, name, folder)
+                    with ExitStack() as below:
+                        folder = _folder(below, name, folder)
+                        here.close()  # a path may have more folders than may be open
+                        here = below.pop_all()
                 yield from _member(path, folder)
 
 

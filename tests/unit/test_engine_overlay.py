@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -138,6 +139,23 @@ def test_files_of_a_layer_are_read_without_following_a_link(
         ("/a/file", 7, "", b"content"),
         ("/out", 0, str(tmp_path / "secret"), None),
     ]
+
+
+def test_a_file_below_more_folders_than_may_be_open_is_read(
+    upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    deep = "/".join("d" * 400)
+    (upper / deep).mkdir(parents=True)
+    written(upper / deep / "leaf", "deep")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        found = overlay.files(inspection(upper), [PurePosixPath("/", deep, "leaf")])
+        assert found is not None
+        assert [content.read() for _, _, content in found if content] == [b"deep"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_files_that_cannot_be_read_here_are_left_to_the_engine(
