@@ -94,7 +94,9 @@ def side(order: Order, running: RunningService, journal: Journal) -> tuple[Works
     """Make the workspace a side of the sync, and say what it ignores."""
     ignore = rules(order)
     source, placed = _layout(running)
-    workspace = Workspace(order.source, under=source, placed=placed, ignore=ignore, journal=journal)
+    workspace = Workspace(
+        order.source, root=order.root, under=source, placed=placed, ignore=ignore, journal=journal
+    )
     return workspace, ignore
 
 

@@ -29,6 +29,7 @@ class Workspace(Side):
         self,
         source: Path,
         *,
+        root: Path,
         under: str = "",
         placed: Mapping[str, Path],
         ignore: Ignore,
@@ -38,6 +39,7 @@ class Workspace(Side):
 
         Args:
             source: the source folder.
+            root: what stands outside is read only, as a model that several projects share.
             under: its path in the container.
             placed: what stands elsewhere (models), by its path in the container.
             ignore: what of the source folder is left alone.
@@ -47,6 +49,8 @@ class Workspace(Side):
         self.under = under
         self._source = Path(self.root)
         self._placed = {path: local.resolve() for path, local in placed.items()}
+        whole = root.resolve()
+        self._outside = {p for p, at in self._placed.items() if not at.is_relative_to(whole)}
         inside = [p for p in self._placed.values() if p.is_relative_to(self._source)]
         self._elsewhere = {p.relative_to(self._source).as_posix() for p in inside}
         tops = [*self._placed, under] if under else list(self._placed)
@@ -164,6 +168,18 @@ class Workspace(Side):
         if path in self._above and self._placement(path) is None:
             return Entry(FOLDER)
         return super().look(path, unknown)
+
+    def refuse(self, path: str) -> None:
+        """Raise PermissionError for what stands outside the workspace."""
+        if self._placement(path) in self._outside:
+            raise PermissionError(EPERM, "it stands outside the workspace, which alone is written")
+
+    def link(self, path: str, target: str, expect: Entry | None) -> Entry:
+        """Put a link in place of `expect`; not one that leads out of the source folder here."""
+        inner = self._inner(path)
+        if inner is not None and not places.leads_inside(inner, target):
+            raise PermissionError(EPERM, "the link leads out of the folder", path)
+        return super().link(path, target, expect)
 
     def make_folder(self, path: str) -> Entry:
         """Make a folder; those that only lead to others need none here."""

@@ -148,7 +148,9 @@ class Pair:
         ignore = Ignore(self.local)
         with Journal(self.local) as journal, _Forgetful.of(self.local, self.container) as ancestor:
             self.ancestor = ancestor
-            workspace = Workspace(self.local, placed={}, ignore=ignore, journal=journal)
+            workspace = Workspace(
+                self.local, root=self.local, placed={}, ignore=ignore, journal=journal
+            )
             self.loop = Loop(
                 Work(
                     workspace,

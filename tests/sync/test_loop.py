@@ -493,7 +493,9 @@ def undone(pair: Pair) -> tuple[str, str]:
     """Take the last change back, as `devkit sync undo` does; its path, and the side it was on."""
     with Journal(pair.local) as journal:
         ignore = Ignore(pair.local)
-        workspace = Workspace(pair.local, placed={}, ignore=ignore, journal=journal)
+        workspace = Workspace(
+            pair.local, root=pair.local, placed={}, ignore=ignore, journal=journal
+        )
         (last,) = undo.chosen(journal, "s", number=None, back_to=None)
         undo.undo(workspace, journal, [last])
     return last.path, last.side

@@ -28,7 +28,7 @@ def loop(tmp_path: Path) -> Iterator[Loop]:
     with Journal(tmp_path) as journal, Ancestor.of(tmp_path, "c") as ancestor:
         yield Loop(
             Work(
-                Workspace(tmp_path, placed={}, ignore=ignore, journal=journal),
+                Workspace(tmp_path, root=tmp_path, placed={}, ignore=ignore, journal=journal),
                 service="s",
                 ancestor=ancestor,
                 journal=journal,

@@ -15,7 +15,7 @@ from devkit.sync.workspace import Workspace
 def test_rules_are_read_when_they_are_written_to_the_end(tmp_path: Path) -> None:
     rules, ignore = tmp_path / ".devkitignore", Ignore(tmp_path)
     with Journal(tmp_path) as journal, Ancestor(tmp_path / "it.db") as ancestor:
-        workspace = Workspace(tmp_path, placed={}, ignore=ignore, journal=journal)
+        workspace = Workspace(tmp_path, root=tmp_path, placed={}, ignore=ignore, journal=journal)
         sides = Sides(workspace, ancestor, ignore, batch=Batch(tmp_path), halt=print)
         with rules.open("w") as file:
             sides.hint(rules, False)

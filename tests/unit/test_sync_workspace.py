@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,11 @@ from devkit.sync.workspace import Workspace
 
 
 class Made:
-    """A workspace whose model stands in it, and one that stands outside."""
+    """A source folder with a model in it, and one that stands outside."""
 
-    def __init__(self, base: Path, journal: Journal, *, under: str = "") -> None:
+    def __init__(
+        self, base: Path, journal: Journal, *, under: str = "", root: Path | None = None
+    ) -> None:
         self.source, self.outside = base / "w", base / "models" / "big"
         (self.source / "trained").mkdir(parents=True)
         self.outside.mkdir(parents=True)
@@ -33,7 +35,12 @@ class Made:
         placed["azureml-models/out/1"] = self.outside
         ignore = Ignore(self.source)
         self.side = Workspace(
-            self.source, under=under, placed=placed, ignore=ignore, journal=journal
+            self.source,
+            root=root or base,
+            under=under,
+            placed=placed,
+            ignore=ignore,
+            journal=journal,
         )
 
 
@@ -71,6 +78,41 @@ def test_a_change_of_a_model_goes_to_where_it_stands_here(made: Made) -> None:
     assert (made.source / "trained" / "n").read_text() == "n"
 
 
+def test_a_model_that_stands_outside_the_workspace_is_read_only(
+    tmp_path: Path, journal: Journal
+) -> None:
+    made = Made(tmp_path, journal, root=tmp_path / "w")
+    side, path, new = made.side, "azureml-models/out/1/m.bin", "azureml-models/out/1/new"
+    entry = file(made, path)
+    assert side.read(path)[0] == b"outside"
+    changes: list[Callable[[], object]] = [
+        lambda: side.write(path, b"x", entry, executable=False),
+        lambda: side.create(new, b"x", executable=False),
+        lambda: side.stage(new),
+        lambda: side.link(new, "m.bin", None),
+        lambda: side.make_folder(new),
+        lambda: side.set_executable(path, entry, executable=True),
+        lambda: side.delete(path, entry),
+        lambda: side.rename(path, "score.old"),
+        lambda: side.rename("score.py", new),
+    ]
+    for change in changes:
+        with pytest.raises(PermissionError, match="outside the workspace"):
+            change()
+    assert [it.name for it in made.outside.iterdir()] == ["m.bin"]
+    assert (made.outside / "m.bin").read_text() == "outside"
+    side.write("azureml-models/in/1/n", b"n", None, executable=False)
+
+
+def test_a_link_that_leads_out_of_the_source_folder_is_not_made_here(
+    tmp_path: Path, journal: Journal
+) -> None:
+    made = Made(tmp_path, journal, under="svc")
+    with pytest.raises(PermissionError, match="leads out"):
+        made.side.link("svc/trained.pkl", "../azureml-models/in/1/m.pkl", None)
+    assert made.side.link("svc/same.py", "score.py", None) == Entry("link", "score.py")
+
+
 def test_folders_that_only_lead_to_models_are_made_nowhere(made: Made) -> None:
     made.side.make_folder("azureml-models/in")
     made.side.delete("azureml-models", Entry(FOLDER))
@@ -103,7 +145,14 @@ def test_a_model_whose_folder_was_removed_stays_unknown_look_after_look(
         (placed / "w").write_text("1")
     ignore = Ignore(tmp_path / "w")
     places = {"azureml-models/m/1/x": placed}
-    side = Workspace(tmp_path / "w", under="svc", placed=places, ignore=ignore, journal=journal)
+    side = Workspace(
+        tmp_path / "w",
+        root=tmp_path,
+        under="svc",
+        placed=places,
+        ignore=ignore,
+        journal=journal,
+    )
     watched = Watched(side, dict(side.scan().entries))
     shutil.rmtree(model)
     for seconds in range(3):

@@ -24,7 +24,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, journal: Journal) -> Workspace:
-    return Workspace(tmp_path, placed={}, ignore=Ignore(tmp_path), journal=journal)
+    return Workspace(tmp_path, root=tmp_path, placed={}, ignore=Ignore(tmp_path), journal=journal)
 
 
 def entry(text: str) -> Entry:

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import ContextManager, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import places, swap
 from .digests import Digests, blocks, runs, signature_at, signature_of
@@ -163,6 +163,13 @@ class Side(Below):
 
     # Changing.
 
+    def refuse(self, path: str) -> None:
+        """Raise OSError where nothing may be changed."""
+
+    def _changing(self, path: str) -> ContextManager[Tuple[int, str]]:
+        self.refuse(path)
+        return self._parent(path)
+
     @contextmanager
     def keeping(self) -> Iterator[List[bytes]]:
         """Yield where the old contents come that are done away with meanwhile."""
@@ -176,7 +183,7 @@ class Side(Below):
     def create(self, path: str, content: Content, executable: bool) -> Entry:
         """Put a file where nothing is, complete at once."""
         digest = hashlib.sha256(content).hexdigest()
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             signature = write_new(folder, temporary_name(), name, content, executable)
         if signature is None:
             self._digests.forget(path)
@@ -186,7 +193,7 @@ class Side(Below):
 
     def write(self, path: str, content: bytes, expect: Optional[Entry], executable: bool) -> Entry:
         """Put a file in place of `expect` (None: of nothing), complete at once."""
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             staged = Staged(os.dup(folder), temporary_name())
             try:
                 staged.add(content)
@@ -196,19 +203,19 @@ class Side(Below):
 
     def stage(self, path: str) -> Staged:
         """Begin a file that `commit` puts in its place; its folder has to be there."""
-        with self._parent(path) as (folder, _):
+        with self._changing(path) as (folder, _):
             return Staged(os.dup(folder), temporary_name())
 
     def commit(self, staged: Staged, path: str, expect: Optional[Entry], executable: bool) -> Entry:
         """Put a staged file in place of `expect`."""
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             return self._put(staged, folder, name, path, expect, executable)
 
     def link(self, path: str, target: str, expect: Optional[Entry]) -> Entry:
         """Put a symbolic link in place of `expect`; only one that stays below the root."""
         if not places.leads_inside(path, target):
             raise PermissionError(errno.EPERM, "the link leads out of the folder", path)
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             temporary = temporary_name()
             os.symlink(target, temporary, dir_fd=folder)
             try:
@@ -219,7 +226,7 @@ class Side(Below):
 
     def make_folder(self, path: str) -> Entry:
         """Make a folder; one that is there will do."""
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             try:
                 os.mkdir(name, 0o755, dir_fd=folder)
             except FileExistsError:
@@ -230,6 +237,7 @@ class Side(Below):
 
     def set_executable(self, path: str, expect: Entry, executable: bool) -> Entry:
         """Change nothing but the run bit."""
+        self.refuse(path)
         now = self.look(path)
         if now != expect:
             raise Moved(now)
@@ -241,7 +249,7 @@ class Side(Below):
 
     def delete(self, path: str, expect: Entry) -> None:
         """Remove what is as expected: a file, a link, or a folder that is empty."""
-        with self._parent(path) as (folder, name):
+        with self._changing(path) as (folder, name):
             now = self._entry(folder, name, path)
             if now != expect or now.kind == OTHER:
                 raise Moved(now)
@@ -254,7 +262,7 @@ class Side(Below):
 
     def rename(self, path: str, to: str) -> None:
         """Move a file or a whole folder to a name that nobody has."""
-        with self._parent(path) as (folder, name), self._parent(to) as (other, fresh):
+        with self._changing(path) as (folder, name), self._changing(to) as (other, fresh):
             places.rename_new(folder, name, other, fresh)
 
     def sweep(self, older_s: float = 0.0) -> None:
