@@ -191,14 +191,33 @@ def _own(engine: Engine, name: str, service: str) -> Container | None:
     )
 
 
+def refuse_of_another(container: Container, workspace: Path) -> None:
+    """Refuse a container that was made from another workspace, if that is still there.
+
+    Raises:
+        NotOurs: it is.
+    """
+    root = Path(container.labels.get(contract.LABEL_WORKSPACE, ""))
+    if root == workspace or not (root.is_absolute() and root.is_dir()):
+        return
+    raise NotOurs(
+        f"The container {container.name} is the service of another workspace, {root}.",
+        hint="Another name goes beside it: --service, or service: in devkit.yaml. "
+        f"`devkit -C {root} delete` removes it.",
+    )
+
+
 def check_startable(engine: Engine, spec: RunSpec) -> None:
     """Refuse what could not start, before a build that takes minutes.
 
     Raises:
-        NotOurs: the name belongs to a container that devkit did not make.
+        NotOurs: the name belongs to a container that devkit did not make, or another workspace.
         PortInUse: names the owner and a port that is free.
     """
-    with_ports(engine, spec, _own(engine, spec.name, spec.labels[contract.LABEL_SERVICE]))
+    existing = _own(engine, spec.name, spec.labels[contract.LABEL_SERVICE])
+    if existing is not None:
+        refuse_of_another(existing, Path(spec.labels[contract.LABEL_WORKSPACE]))
+    with_ports(engine, spec, existing)
 
 
 def with_ports(engine: Engine, spec: RunSpec, existing: Container | None) -> RunSpec:

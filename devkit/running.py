@@ -259,10 +259,13 @@ def found(engine: Engine, workspace: Workspace) -> RunningService:
 
     Raises:
         NoService: there is none; those that there are get named.
+        NotOurs: another workspace has a service of that name, and nobody said --service.
     """
-    name = workspace.config.service
+    name, is_named = workspace.config.service, workspace.origins["service"] == "--service"
     container = step_run.find(engine, service=name)
-    if container is None and workspace.origins["service"] != "--service":
+    if container is not None and not is_named:
+        step_run.refuse_of_another(container, workspace.root)
+    if container is None and not is_named:
         container = step_run.find(engine, workspace=workspace.root)
     if container is None:
         others = step_run.services(engine)

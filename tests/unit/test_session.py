@@ -36,7 +36,7 @@ from devkit.output import jsonable
 from devkit.results import Debugging
 from devkit.running import RunningService, lines
 from devkit.session import Session
-from devkit.start import BuildOptions, StartOptions
+from devkit.start import BuildOptions, FromImage, StartOptions
 from tests.serving_engine import ServingEngine
 
 SCORE = (
@@ -435,11 +435,12 @@ def test_options_that_this_devkit_does_not_take_say_nothing(
         assert session.workspace.config.run == load(root, environ={}).config.run
 
 
-def other_workspace(tmp_path: Path, name: str = "iris-demo") -> Session:
+def other_workspace(tmp_path: Path, *, said_by: str = "--service") -> Session:
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "score.py").write_text(SCORE)
-    given = {"service": Override(name, "--service"), "ports.score": "auto", "ports.debug": "auto"}
+    service = Override("iris-demo", said_by)
+    given = {"service": service, "ports.score": "auto", "ports.debug": "auto"}
     return Session(load(folder, overrides=given, environ={}), progress=unheard)
 
 
@@ -459,13 +460,47 @@ def test_deleting_another_workspaces_service_leaves_the_files_of_both(
     assert list(kept.values()) == [b"# inside\n"]
 
 
-def test_a_container_of_another_workspace_is_neither_kept_nor_copied(
-    opened: Open, engine: ServingEngine, root: Path, tmp_path: Path
+def test_a_container_of_another_workspace_is_left_alone_while_that_is_there(
+    engine: ServingEngine, root: Path, tmp_path: Path
 ) -> None:
     started_with(root, {"run.memory": Override("1g", "--memory")})
+    theirs = engine.boxes["iris-demo"]
+    other = other_workspace(tmp_path, said_by="devkit.yaml")
+    assert str(theirs.container.ports[5678][1]) not in other.launch_files("print").text
+    version = FromImage(engine.images({})[0])
+    for act in (
+        other.status,
+        other.stop,
+        partial(debugged, other),
+        partial(debugged, other, version=version),
+        partial(other.run, BuildOptions(), StartOptions()),
+        partial(deleting.planned, other, with_launch=True),
+    ):
+        with pytest.raises(NotOurs, match=str(root)):
+            act()
+    assert engine.boxes == {"iris-demo": theirs}
+    assert theirs.container.is_running
+    assert runs(engine) == ["build", "run"]
+
+
+def test_a_named_service_of_another_workspace_can_be_asked_but_not_replaced(
+    engine: ServingEngine, root: Path, tmp_path: Path
+) -> None:
+    started_with(root, {})
     other = other_workspace(tmp_path)
-    port = engine.boxes["iris-demo"].container.ports[5678][1]
-    assert str(port) not in other.launch_files("print").text
+    assert other.status().service.service == "iris-demo"
+    with pytest.raises(NotOurs, match=str(root)):
+        debugged(other)
+    assert runs(engine) == ["build", "run"]
+
+
+def test_a_container_of_a_workspace_that_is_gone_is_replaced(
+    engine: ServingEngine, root: Path, tmp_path: Path
+) -> None:
+    started_with(root, {"run.memory": Override("1g", "--memory")})
+    other = other_workspace(tmp_path, said_by="devkit.yaml")
+    root.rename(root.with_name("moved"))
+    assert other.status().service.service == "iris-demo"
     debugged(other)
     assert runs(engine) == ["build", "run"] * 2
     assert engine.boxes["iris-demo"].spec.memory is None
