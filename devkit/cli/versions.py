@@ -95,7 +95,8 @@ def diff(app: App, *, before: str | None, after: str | None, text: bool, stat: b
 
     with app.session("Comparing") as session:
         found = committing.diff(session, before, after, text=text)
-    app.out.result({"files": found}, "\n".join(_line(item, text=text, stat=stat) for item in found))
+    lines = "\n".join(_line(item, text=text, stat=stat) for item in found)
+    app.out.result({"files": found}, lines or "Nothing differs.")
 
 
 @group(
@@ -151,6 +152,7 @@ def _told(made: Committed) -> str:
     if len(made.changed) > _MOST_SHOWN:
         lines.append(f"          and {len(made.changed) - _MOST_SHOWN} more")
     stalled = "" if made.stall_s is None else f", the service waited {made.stall_s * 1000:.0f} ms"
+    lines = lines or [f"Nothing changed since {made.parent}."]
     head = f"Committed {made.parent} as {made.image} in {made.seconds:.1f} s{stalled}."
     return "\n".join([head, *lines])
 

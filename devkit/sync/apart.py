@@ -14,7 +14,7 @@ from devkit.sync.reconcile import Mode
 
 Entries = Mapping[str, Entry]
 
-_WHY = "the container has another version of it; who edits it decides"
+_WHY = "workspace and container differ here on purpose; who edits it decides"
 
 
 class Apart:

@@ -172,7 +172,7 @@ class Workspace(Side):
     def refuse(self, path: str) -> None:
         """Raise PermissionError for what stands outside the workspace."""
         if self._placement(path) in self._outside:
-            raise PermissionError(EPERM, "it stands outside the workspace, which alone is written")
+            raise PermissionError(EPERM, "it stands outside the workspace and is only read")
 
     def link(self, path: str, target: str, expect: Entry | None) -> Entry:
         """Put a link in place of `expect`; not one that leads out of the source folder here."""

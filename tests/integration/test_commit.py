@@ -134,6 +134,7 @@ def test_what_a_conflict_left_is_named_when_it_goes_into_the_image(service: Sync
     assert f"helper.py{CONFLICT}20261127-101010 is what a conflict left" in done.stderr
     service.inside(f"rm helper.py{CONFLICT}20261127-101010")
     assert "conflict" not in service.devkit("commit", "--json").stderr
+    assert "Nothing changed since" in service.devkit("commit").stdout
 
 
 def test_the_object_that_commit_prints_is_a_contract(service: Synced) -> None:

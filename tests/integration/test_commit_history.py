@@ -148,6 +148,7 @@ def test_diff_reads_both_ways_with_versions_alone_and_as_a_patch(chain: Chain) -
 def test_diff_knows_the_container_and_the_workspace(chain: Chain) -> None:
     service = chain.service
     assert service.json("diff")["files"] == []
+    assert service.devkit("diff").stdout == "Nothing differs.\n"
     assert service.json("diff", "container", "workspace")["files"] == []
     service.ask("pause")
     try:
