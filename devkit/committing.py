@@ -22,10 +22,11 @@ from devkit.errors import (
     NoService,
     SyncHalted,
 )
+from devkit.packaging import BuildOptions
 from devkit.results import Debugging
 from devkit.running import RunningService
 from devkit.session import Session
-from devkit.start import BuildOptions, FromImage, StartOptions
+from devkit.start import FromImage, StartOptions
 from devkit.versions import Planned, Versions
 
 _HALTED_HINT = "`devkit sync status` says why; --no-pull-back commits the container as it is."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from devkit.audit import image as in_image
 from devkit.audit.finding import Finding
 from devkit.package import release as step
+from devkit.packaging import BuildOptions
 from devkit.session import Session
-from devkit.start import BuildOptions
 
 
 def release(

@@ -19,17 +19,16 @@ from devkit.engine import Engine, Image, Progress
 from devkit.engines import connect
 from devkit.errors import ConfigError, EngineError, InitFailed, MappingNotProved, NoService
 from devkit.package import environment, image
+from devkit.packaging import BuildOptions, packaged, planned
 from devkit.results import Debugging, DryRun, Launch, Mapping, Overview, Packaged, Running
 from devkit.running import Address, RunningService, found, placements
 from devkit.service import Status as RuntimeStatus
 from devkit.start import (
-    BuildOptions,
     FromImage,
     StartOptions,
     Up,
+    is_outdated,
     kept,
-    packaged,
-    planned,
     run_spec,
     started,
     undone_if_interrupted,
@@ -257,21 +256,13 @@ class Session:
         running = self.service()
         if not self._is_synced(running):
             return Overview(running.status())
-        sync, differing, is_outdated = self._syncing(running), list[Path](), False
+        sync, differing, outdated = self._syncing(running), list[Path](), False
         with suppress(ConfigError):  # a script that does not parse says so elsewhere
             files = reuse.source_files(self.plan(BuildOptions()).spec)
             kept = {r: local for r, local in files.items() if not sync.ignores(local)}
             differing = reuse.differing(running, kept) or []
-            is_outdated = self._is_outdated(running)
-        return Overview(running.status(), sync.status(), tuple(differing), is_outdated)
-
-    def _is_outdated(self, running: RunningService) -> bool:
-        """Whether `devkit debug` would start another container, for more than its sources."""
-        binds = {bind for bind, _ in running.container.ports.values()}
-        start = StartOptions(bind=next(iter(binds), StartOptions.bind))
-        workspace, said = reuse.remembered_options(self.workspace, running.container)
-        plan, spec = planned(workspace, BuildOptions()), run_spec(workspace, replace(start, **said))
-        return not reuse.fits(self.engine, running.container, plan, spec)
+            outdated = is_outdated(self.engine, self.workspace, running)
+        return Overview(running.status(), sync.status(), tuple(differing), outdated)
 
     def stop(self) -> str:
         """Stop the service's container and return its name."""

@@ -1,33 +1,24 @@
-"""Steps 1 and 2 together: from a configuration to a container that runs, made anew or kept."""
+"""Step 2, run: from a configuration to a container that runs, made anew or kept."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from devkit import container as step_run
-from devkit import contract, edits, predecessor, reuse, swap, turn, written
+from devkit import contract, edits, packaging, predecessor, reuse, swap, turn, written
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
-from devkit.errors import EngineError, Interrupted
-from devkit.package import entry_script, environment, image, network
-from devkit.predecessor import Predecessor
+from devkit.errors import Interrupted
+from devkit.package import image
+from devkit.packaging import BuildOptions
 from devkit.results import Packaged
 from devkit.run_spec import RunOptions, spec_of
 from devkit.running import RunningService
 from devkit.trash import Saved
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What is said per build and never stands in devkit.yaml."""
-
-    no_cache: bool = False
-    pull: bool = False
-    platform: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,14 +58,6 @@ class Up:
     is_version: bool = False
 
 
-def planned(workspace: Workspace, build: BuildOptions) -> image.Plan:
-    """Decide the build; no engine is asked."""
-    entry_script.check(workspace)
-    wanted = environment.read(workspace)
-    reach = network.found(workspace, wanted.wants)
-    return image.plan(workspace, wanted, reach, platform=build.platform)
-
-
 def run_spec(workspace: Workspace, start: StartOptions) -> RunSpec:
     """Decide the start; no engine is asked."""
     return spec_of(
@@ -83,75 +66,6 @@ def run_spec(workspace: Workspace, start: StartOptions) -> RunSpec:
         workspace_root=workspace.root,
         options=RunOptions(**asdict(start)),
     )
-
-
-def packaged(
-    engine: Engine,
-    workspace: Workspace,
-    build: BuildOptions,
-    *,
-    progress: Progress,
-    note: Progress,
-) -> Packaged:
-    """Make the image, or find that the engine has it already; the one of before goes."""
-    made, before = _made(engine, workspace, build, progress=progress, note=note)
-    _remove_unused(engine, workspace, _ids(before))
-    return made
-
-
-def _made(
-    engine: Engine,
-    workspace: Workspace,
-    build: BuildOptions,
-    *,
-    progress: Progress,
-    note: Progress,
-) -> tuple[Packaged, Predecessor | None]:
-    """Make the image; return the one, too, that lost its tag to it."""
-    # Never as it is: an engine takes a word of hexadecimal digits for the beginning of an id.
-    there = engine.image(str(Tag.parse(workspace.config.image.tag)))
-    if there and (whose := _other_owner(there, workspace)):
-        note(f"{workspace.config.image.tag} was {whose} and is taken over; --tag names another.")
-    made = image.package(engine, workspace, progress=progress, **asdict(build))
-    if not made.reused:
-        for line in made.notes:
-            note(line)
-    packaged_ = Packaged(str(made.tag), made.image.id, made.reused, made.seconds)
-    if there is None or there.id == made.image.id:
-        return packaged_, None
-    before = predecessor.set_aside(engine, there, made.tag)
-    if before.kept_as:
-        note(f"{made.tag} is packaged anew; what commits came from is {before.kept_as} now.")
-    return packaged_, before
-
-
-def _ids(before: Predecessor | None) -> set[str]:
-    return {before.image.id} if before else set()
-
-
-def _other_owner(image: Image, workspace: Workspace) -> str | None:
-    """Say whose image it is, if it is none of this service."""
-    service = image.labels.get(contract.LABEL_SERVICE)
-    root = image.labels.get(contract.LABEL_WORKSPACE)
-    if service is None:
-        return "an image that devkit did not make"
-    if (service, root) == (workspace.config.service, str(workspace.root)):
-        return None
-    return f"the image of the service {service} in {root}"
-
-
-def _remove_unused(engine: Engine, workspace: Workspace, ids: Collection[str]) -> None:
-    """Remove those images that were made here and that no tag and no container holds."""
-    ours = {
-        contract.LABEL_SERVICE: workspace.config.service,
-        contract.LABEL_WORKSPACE: str(workspace.root),
-    }
-    for old in filter(None, map(engine.image, ids)):
-        is_used = old.tags or any(c.image_id == old.id for c in engine.containers({}))
-        if not is_used and ours.items() <= old.labels.items():
-            # Another container may take it just now, and another image may be made from it.
-            with suppress(EngineError):
-                engine.remove_image(old.id)
 
 
 def started(
@@ -170,11 +84,11 @@ def started(
     With `falls_back` that one is kept until the new one is ready, and runs again if it fails.
     """
     # Decided first: an address or an env file that will not do is told before any build.
-    plan, spec = planned(workspace, build), run_spec(workspace, start)
+    plan, spec = packaging.planned(workspace, build), run_spec(workspace, start)
     with turn.taken(workspace.root, workspace.config.service):
         step_run.check_startable(engine, spec)
         if version is None:
-            made, before = _made(engine, workspace, build, progress=progress, note=note)
+            made, before = packaging.made(engine, workspace, build, progress=progress, note=note)
         else:
             made, before = Packaged(version.tag, version.image.id, True, 0.0), None
         start_one = partial(swap.swapped, ready=_ready(engine)) if falls_back else step_run.start
@@ -186,7 +100,7 @@ def started(
                 plan,
                 spec,
                 made,
-                _ids(before),
+                {before.image.id} if before else set(),
                 start_one=start_one,
                 progress=progress,
                 note=note,
@@ -194,7 +108,7 @@ def started(
         except BaseException:
             if falls_back and before:
                 predecessor.bring_back(engine, before)
-                _remove_unused(engine, workspace, {made.image})
+                packaging.remove_unused(engine, workspace, {made.image})
             raise
         if engine.name != "process":
             if version is None:
@@ -231,7 +145,7 @@ def _started(
     container = start_one(engine, spec, progress=note, before_removal=keep_edits)
     running = RunningService(engine, container)
     with undone_if_interrupted(workspace, running, note=note):
-        _remove_unused(engine, workspace, before)
+        packaging.remove_unused(engine, workspace, before)
     return Up(running, plan, made.package_s, time.monotonic() - began, is_new=True)
 
 
@@ -260,7 +174,7 @@ def kept(
     container = step_run.find(engine, service=workspace.config.service)
     if container is None or not container.is_running or build.no_cache or build.pull:
         return None
-    plan, spec = planned(workspace, build), run_spec(workspace, start)
+    plan, spec = packaging.planned(workspace, build), run_spec(workspace, start)
     if not reuse.fits(engine, container, plan, spec):
         return None
     running = RunningService(engine, container)
@@ -275,6 +189,21 @@ def kept(
         return None
     note(f"Kept {container.name}, which runs; files brought up to date: {count}")
     return Up(running, plan, time.monotonic() - began, 0.0, is_new=False)
+
+
+def is_outdated(engine: Engine, workspace: Workspace, running: RunningService) -> bool:
+    """Whether `kept` would not keep a service, for more than its sources.
+
+    Raises:
+        ConfigError: what it would be started as cannot be said.
+    """
+    binds = {bind for bind, _ in running.container.ports.values()}
+    start = StartOptions(bind=next(iter(binds), StartOptions.bind))
+    workspace, said = reuse.remembered_options(workspace, running.container)
+    plan = packaging.planned(workspace, BuildOptions())
+    return not reuse.fits(
+        engine, running.container, plan, run_spec(workspace, replace(start, **said))
+    )
 
 
 def _kept_edits(running: RunningService, workspace: Workspace, note: Progress) -> Saved | None:

@@ -10,7 +10,7 @@ from devkit.cli.group import Command, command, group
 from devkit.cli.options import App, image_options
 
 if TYPE_CHECKING:
-    from devkit.start import BuildOptions
+    from devkit.packaging import BuildOptions
 
 
 @command(
@@ -50,7 +50,7 @@ def package(
     platform: str | None,
 ) -> None:
     """Build the service's image; nothing is built when nothing changed."""
-    from devkit.start import BuildOptions
+    from devkit.packaging import BuildOptions
 
     if source is not None and release is None:
         raise click.UsageError("--from says what a release is made from: add --release.")

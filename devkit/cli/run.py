@@ -15,9 +15,10 @@ from devkit.cli.options import App, image_options, run_options, saved_files_told
 from devkit.errors import Interrupted
 
 if TYPE_CHECKING:
+    from devkit.packaging import BuildOptions
     from devkit.results import Debugging, Running
     from devkit.session import Session
-    from devkit.start import BuildOptions, FromImage, StartOptions
+    from devkit.start import FromImage, StartOptions
 
 # The problem matcher of the editor's task (templates/tasks.json) waits for lines that begin so.
 TASK_STARTING = "devkit: starting"
@@ -187,7 +188,8 @@ def rollback(app: App, *, image: str, workspace: str) -> None:
 
     What was edited in the container that it replaces, and not committed, is kept in .devkit/trash.
     """
-    from devkit.start import BuildOptions, StartOptions
+    from devkit.packaging import BuildOptions
+    from devkit.start import StartOptions
 
     with app.session("Rolling back") as session:
         version = _version(session, image, pull=workspace == "pull", sync=True)
@@ -239,7 +241,8 @@ def _version(
 
 
 def _options(options: dict[str, Any], *, debug: bool = True) -> tuple[BuildOptions, StartOptions]:
-    from devkit.start import BuildOptions, StartOptions
+    from devkit.packaging import BuildOptions
+    from devkit.start import StartOptions
 
     build = {name: options.pop(name) for name in ("no_cache", "pull", "platform")}
     return BuildOptions(**build), StartOptions(debug=debug, **options)

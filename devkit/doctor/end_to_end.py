@@ -19,9 +19,10 @@ from devkit.diagnose.finding import Finding
 from devkit.engine import Progress
 from devkit.errors import DebuggerError, DevkitError, Interrupted, NotReady
 from devkit.launch import jsonc_tree
+from devkit.packaging import BuildOptions
 from devkit.results import Debugging
 from devkit.session import Session
-from devkit.start import BuildOptions, StartOptions
+from devkit.start import StartOptions
 
 _PATIENCE_S = 30
 _SCORE = """\

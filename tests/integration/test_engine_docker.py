@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+import docker
 import pytest
 
 from devkit.contract import LABEL_SERVICE
@@ -93,6 +94,9 @@ def test_what_changed_is_the_same_whoever_looks(
     with executed(bench, container, "sh", "-ec", EVERY_CHANGE) as stream:
         assert everything(stream) == b""
         assert stream.wait() == 0
+    with closing(docker.from_env().api) as client:
+        is_read = overlay.changes(client.inspect_container(container.id)) is not None
+    assert is_read == (os.geteuid() == 0)
     by_storage = engine.changes(container.id)
     assert FileChange(PurePosixPath("/usr/share/man"), "modified") in by_storage
     assert FileChange(PurePosixPath("/etc/issue"), "deleted") in by_storage
@@ -100,6 +104,16 @@ def test_what_changed_is_the_same_whoever_looks(
     assert engine.changes(container.id) == by_storage
     monkeypatch.setattr(overlay, "changes", lambda _inspection: None)
     assert set(engine.changes(container.id)) == set(by_storage)
+
+
+def test_root_reads_a_commit_s_files_where_they_are_stored(bench: Bench) -> None:
+    container = bench.run()
+    made = bench.engine.commit(container.id)
+    try:
+        assert (bench.engine.top_layer(made.id, []) is not None) == (os.geteuid() == 0)
+    finally:
+        bench.engine.remove(container.id)
+        bench.engine.remove_image(made.id)
 
 
 # --- run

@@ -16,8 +16,9 @@ from devkit.diagnose import container, diagnosis, editor, report
 from devkit.diagnose.case import Case, place
 from devkit.diagnose.finding import Finding, Severity, ordered
 from devkit.errors import EngineDenied, EngineError
+from devkit.packaging import BuildOptions
 from devkit.session import Session
-from devkit.start import BuildOptions, StartOptions
+from devkit.start import StartOptions
 from tests.diagnosing import APP, SCORE, made, only, places
 from tests.serving_engine import ServingEngine
 

@@ -33,10 +33,11 @@ from devkit.errors import (
     Unsupported,
 )
 from devkit.output import jsonable
+from devkit.packaging import BuildOptions
 from devkit.results import Debugging
 from devkit.running import RunningService, lines
 from devkit.session import Session
-from devkit.start import BuildOptions, FromImage, StartOptions
+from devkit.start import FromImage, StartOptions
 from tests.serving_engine import ServingEngine
 
 SCORE = (
