@@ -129,7 +129,10 @@ def _version(image: Image, by_id: Mapping[str, Image], *, is_current: bool) -> V
 def _parent(said: Record, by_id: Mapping[str, Image]) -> str:
     """Name the parent by the tag that it has now."""
     tags = by_id[said.parent].tags if said.parent in by_id else ()
-    return tags[0] if tags else said.parent_tag or said.parent
+    # What had that tag may be gone, and another one have it.
+    is_taken = any(said.parent_tag in image.tags for image in by_id.values())
+    own = "" if is_taken else said.parent_tag
+    return tags[0] if tags else own or said.parent.removeprefix("sha256:")[:12]
 
 
 def _when(image: Image) -> datetime:

@@ -105,6 +105,18 @@ def test_each_commit_takes_the_next_tag_and_knows_its_parent_and_what_changed(
     assert {v.image for v in shown} == {"svc:1", "svc:2", "svc:3", "svc:4"}
 
 
+def test_a_parent_that_lost_its_tag_to_another_image_is_not_named_by_it(place: Place) -> None:
+    packaged = place.engine.image("svc:1")
+    assert packaged is not None
+    place.edit(HELPER, "one")
+    place.commit()
+    place.edit(HELPER, "two")
+    place.commit()
+    place.engine.tag("svc:3", Tag("svc", "1"))
+    parents = {version.image: version.parent for version in place.versions().history()}
+    assert parents["svc:2"] == packaged.id.removeprefix("sha256:")[:12]
+
+
 def test_a_container_of_a_committed_image_goes_on_from_there(place: Place) -> None:
     place.edit(HELPER, "one")
     place.commit()
