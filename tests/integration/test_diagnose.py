@@ -57,10 +57,17 @@ class Made(Typed):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def removed(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[None]:
+def image_removed() -> Iterator[None]:
     yield
-    Made(tmp_path_factory.mktemp("last"), base_image).devkit("delete", "--yes")
     subprocess.run(["docker", "rmi", f"{NAME}:1"], capture_output=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def removed(tmp_path: Path, base_image: str) -> Iterator[None]:
+    """One service at a time: the next test's folder is another workspace."""
+    yield
+    done = Made(tmp_path, base_image).devkit("delete", "--yes", "--service", NAME)
+    assert done.returncode == 0, done.stderr
 
 
 def look(made: Made, expect: dict[str, Any]) -> dict[str, Any]:
