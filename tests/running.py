@@ -44,6 +44,24 @@ def run(raw_data):
     answer = helper.double(total)
     return {"version": VERSION, "answer": answer}
 """
+# Added to a script: once "hold" is there, the end of its process takes until "go" is there too.
+SLOW_TO_END = """
+
+import os, sys, time
+
+
+class SlowToEnd:
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        hold, go = (os.path.join(os.path.dirname(__file__), name) for name in ("hold", "go"))
+        while os.path.exists(hold) and not os.path.exists(go):
+            time.sleep(0.01)
+
+
+sys.stdout = SlowToEnd()
+"""
 HELPER = """\
 def double(value):
     result = value * 2

@@ -17,6 +17,9 @@ Failure = Dict[str, Any]
 HEADER = "x-devkit-failure"
 """Carries a Failure from worker to front, base64 of JSON; the front takes it off."""
 
+LAST_HEADER = "x-devkit-last"
+"""On a worker's last answer: its process ends, and another takes its place."""
+
 
 def described(error: BaseException, roots: Sequence[str]) -> Failure:
     """Describe `error`; file, line and function are those of the innermost frame below `roots`.

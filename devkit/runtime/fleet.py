@@ -192,9 +192,10 @@ class Fleet:
                 await item.detach()
                 return
             self.changed.set()
+            # One that comes between the editor's breakpoints and its configurationDone, too.
+            sent = self.breakpoints.send_all(item)
+            filters = [item.send(command, given) for command, given in editor.filters.items()]
             if editor.is_configured:
-                sent = self.breakpoints.send_all(item)
-                filters = [item.send(command, given) for command, given in editor.filters.items()]
                 # A request that debugpy does not answer must not keep the process from serving.
                 waiting = [*[answer for _, answer in sent], *filters]
                 await asyncio.wait(waiting, timeout=TRACED_S) if waiting else None

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import outcome, request_body, stacks
-from .failure import HEADER, Failure
+from .failure import HEADER, LAST_HEADER, Failure
 from .pool import Lease, NotWanted, Pool, Unavailable
 from .record import NOTHING, Record
 from .settings import Settings
@@ -161,12 +161,12 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         try:
             failure = _failure(response.getheader(HEADER))
+            # Not handed out again between its answer and its end.
+            lease.is_gone = lease.is_gone or response.getheader(LAST_HEADER) is not None
             self._seen.held_up(lease.stack)
             if lease.ended_as == outcome.TIMED_OUT:
                 self._fail_timed_out(lease, failure)
             elif failure is not None:
-                # It ends itself after this answer, as under gunicorn.
-                lease.is_gone = lease.is_gone or failure["type"] == "SystemExit"
                 message = "{}: {}".format(failure["type"], failure["message"])
                 self._fail(outcome.RAISED, message, failure)
             elif answer is not None:
@@ -290,5 +290,7 @@ def _failure(header: Optional[str]) -> Optional[Failure]:
 
 def _passed_on(response: http.client.HTTPResponse) -> List[Tuple[str, str]]:
     """The headers of a worker's answer that are about the message."""
-    left_out = HOP_BY_HOP | ({"content-length"} if response.status == 204 else set())
+    left_out = (
+        HOP_BY_HOP | {LAST_HEADER} | ({"content-length"} if response.status == 204 else set())
+    )
     return [(name, value) for name, value in response.getheaders() if name.lower() not in left_out]

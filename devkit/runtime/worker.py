@@ -60,8 +60,8 @@ class _Worker:
         self._load = threading.Event()
         self._sending = threading.Lock()
         self._busy = False
-        self._lost_tracing = False
         self._scoring: Optional[app.Scoring] = None
+        self._server: Optional[wsgi.Server] = None
         self._debugger = Debugger(lambda what: self._tell({"is": what}))
 
     def main(self) -> int:
@@ -152,7 +152,8 @@ class _Worker:
             return 3
         self._opened.stop()
         self._tell_ready(listener.getsockname()[1], time.monotonic() - began)
-        return self._score(wsgi.Server(scoring, listener, self._tell_broken_off), listener)
+        self._server = wsgi.Server(scoring, listener, self._tell_broken_off)
+        return self._score(self._server, listener)
 
     def _score(self, server: wsgi.Server, listener: socket.socket) -> int:
         """Answer requests until one of them ends the process; return the exit code."""
@@ -163,9 +164,6 @@ class _Worker:
             ended = server.handle(connection, self._finish)
             if ended is not None:
                 return ended
-            if self._lost_tracing:
-                wire.say("the time limit switched the debugger off here: a new worker takes over")
-                return 0
             if len(sys.modules) != known:
                 known = len(sys.modules)
                 self._tell({"is": "watch", "files": self._files()})
@@ -193,9 +191,11 @@ class _Worker:
         self._busy = False
 
     def _on_timeout(self, _signal: int, frame: Optional[FrameType]) -> None:
-        if self._busy:
-            # Interrupted there, as in a condition that hangs, pydevd traces the thread no longer.
-            self._lost_tracing = stacks.is_in_debugger(frame)
+        if self._busy and self._server is not None:
+            if stacks.is_in_debugger(frame):
+                # Interrupted there, as in a condition that hangs, pydevd traces the thread no more.
+                self._server.is_last = True
+                wire.say("the time limit switched the debugger off here: a new worker takes over")
             raise Timeout
 
 

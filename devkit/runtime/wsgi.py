@@ -38,6 +38,8 @@ class Server:
         self._broke_off = broke_off
         # Whether the head of the answer in hand is out.
         self.has_begun = False
+        # Whether that answer is the process's last one.
+        self.is_last = False
         # What WSGIRequestHandler reads of its server.
         self.server_name, self.server_port = listener.getsockname()
         self.base_environ = {
@@ -51,24 +53,24 @@ class Server:
 
     def handle(self, connection: socket.socket, finish: Callable[[], None]) -> Optional[int]:
         """Answer the one request on `connection`; return an exit code when it ends the process."""
-        ended = None
+        code = 0
         self.has_begun = False
         try:
             _Handler(connection, ("127.0.0.1", 0), self)  # type: ignore[arg-type]
         except _FrontGone:
             pass
         except SystemExit as error:
-            ended = error.code if isinstance(error.code, int) else 1
+            self.is_last, code = True, error.code if isinstance(error.code, int) else 1
             self._refuse(connection, error)
         except BaseException as error:  # noqa: BLE001 - Timeout and the like: we go on
-            if self.has_begun:
+            if self.has_begun and not self.is_last:
                 self._broke_off(error)
             self._refuse(connection, error)
         finally:
             finish()
             _drained(connection)
             connection.close()
-        return ended
+        return code if self.is_last else None
 
     def get_app(self) -> Callable[..., Any]:
         """The app, under the name that WSGIRequestHandler asks for."""
@@ -77,8 +79,10 @@ class Server:
     def _refuse(self, connection: socket.socket, error: BaseException) -> None:
         if self.has_begun:
             return  # it would pass for a part of the body
-        head = "HTTP/1.0 500 Internal Server Error\r\nContent-Length: 0\r\n{}: {}\r\n\r\n"
-        head = head.format(failure.HEADER, self._scoring.encoded(error))
+        lines = ["HTTP/1.0 500 Internal Server Error", "Content-Length: 0"]
+        lines.append("{}: {}".format(failure.HEADER, self._scoring.encoded(error)))
+        lines += ["{}: 1".format(failure.LAST_HEADER)] if self.is_last else []
+        head = "\r\n".join([*lines, "", ""])
         with contextlib.suppress(OSError):  # the front gave the request up
             connection.sendall(head.encode("ascii"))
 
@@ -118,6 +122,8 @@ class _ServerHandler(ServerHandler):
     def cleanup_headers(self) -> None:
         self.request_handler.server.has_begun = True
         super().cleanup_headers()
+        if self.request_handler.server.is_last:
+            self.headers[failure.LAST_HEADER] = "1"
         if self._has_body and "Content-Length" not in self.headers:
             self.headers["Transfer-Encoding"] = "chunked"
 

@@ -8,7 +8,7 @@ import pytest
 
 from devkit.debug import dap, wire
 from devkit.errors import AlreadyAttached, DebuggerError
-from tests.running import LOCAL, SCORE, Service, stopped, until
+from tests.running import HELPER, LOCAL, SCORE, SLOW_TO_END, Service, stopped, until
 from tests.runtime.conftest import PLACES, Start
 
 TOTAL = "total = sum"
@@ -67,14 +67,20 @@ def test_waiting_for_a_client_stops_in_init_at_the_first_start(start: Start) -> 
 
 
 def test_a_condition_that_hangs_ends_debugging_in_no_later_session(start: Start) -> None:
-    service = start(env={"SCORING_TIMEOUT_MS": "1000"})
+    service = start(
+        files={"score.py": SCORE + SLOW_TO_END, "helper.py": HELPER},
+        env={"SCORING_TIMEOUT_MS": "1000"},
+    )
     line = service.line("answer = ")
     endless = dap.Breakpoint(line, condition="[0 for _ in iter(int, 1)]")
     session = service.attach({"score.py": [endless]})
+    service.write("hold", "")
     assert service.request().status == 504
     session.disconnect()
     again = service.attach({"score.py": [line]})
     request = service.later()
+    until(lambda: service.ask("devkit/status")["waiting"] == 1)
+    service.write("go", "")
     stop = stopped(again)
     again.resume(stop.thread)
     assert request.reply().status == 200

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import HELPER, SCORE, Service, stopped, until
+from tests.running import HELPER, SCORE, SLOW_TO_END, Service, stopped, until
 from tests.runtime.conftest import Start
 
 OUTCOMES = """\
@@ -37,6 +37,17 @@ def run(raw_data):
 
 def do(what: str) -> bytes:
     return json.dumps({"do": what}).encode()
+
+
+def test_a_request_right_after_an_exit_of_run_waits_for_the_next_process(start: Start) -> None:
+    leaves = SCORE.replace("total = sum(data)", "total = sum(data) if data else sys.exit(3)")
+    service = start(files={"score.py": leaves + SLOW_TO_END, "helper.py": HELPER})
+    service.write("hold", "")
+    assert service.request(body=b'{"data": []}').status == 502
+    request = service.later()
+    until(lambda: service.ask("devkit/status")["waiting"] == 1)
+    service.write("go", "")
+    assert request.reply().json["answer"] == 6
 
 
 def test_a_failure_is_shown_with_the_users_file_and_line_only_where_errors_are_shown(
