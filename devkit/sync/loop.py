@@ -114,7 +114,8 @@ class Loop:
                 self._sides.remote = None
                 self._work.cancel()
                 self._work.outcomes.store()
-                self._sides.keep_known()
+        # Not where the stream was lost: the next one is not to wait for it.
+        self._sides.keep_known()
 
     def close(self) -> None:
         """Let nobody wait any more; `run` has ended for good."""

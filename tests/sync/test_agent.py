@@ -162,6 +162,20 @@ def test_a_folder_that_may_not_be_read_is_unknown(served: Served) -> None:
     assert list(served.remote.scan().unknown.values()) == ["too many folders in one another"]
 
 
+def test_what_happens_deeper_than_it_looks_is_not_told(served: Served) -> None:
+    served.remote.scan()
+    deep = served.root.joinpath(*["d"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("text")
+    told = served.until_told(lambda told: bool(told.unknown))
+    assert set(told.unknown.values()) == {"too many folders in one another"}
+    (deep / "file").write_text("more")
+    (served.root / "after").write_text("text")
+    served.ask("flush")
+    served.until_told(lambda told: "after" in told.entries)
+    assert served.lost.empty()
+
+
 def test_a_file_that_changes_all_the_time_holds_up_nobody(served: Served) -> None:
     served.remote.scan()
     flushed = served.remote.request("flush")

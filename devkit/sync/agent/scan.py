@@ -12,7 +12,7 @@ from typing import Callable, ContextManager, Dict, List, Optional, Set
 from . import places
 from .entry import FOLDER, Entry, Snapshot, reason
 
-_MOST_DEPTH = 120
+MOST_DEPTH = 120
 
 # What stands at a name of an open folder, which is a path; what is unknown, and why.
 Look = Callable[[int, str, str, Dict[str, str]], Optional[Entry]]
@@ -44,7 +44,7 @@ class Scan:
     def add_below(self, path: str) -> None:
         """Look at all below a folder."""
         try:
-            if path.count("/") > _MOST_DEPTH:
+            if path.count("/") > MOST_DEPTH:
                 raise OSError(errno.ENAMETOOLONG, "too many folders in one another")
             with self._opened(path) as folder:
                 folders = self._add_listed(folder, path + "/" if path else "")

@@ -11,6 +11,7 @@ import stat
 import time
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set
 
+from .scan import MOST_DEPTH
 from .side import FILE, FOLDER, PENDING, SLICE_BYTES, Entry, Moved, Side
 
 # A name that went away, or a file that got empty, may be in the middle of a save (vim, git).
@@ -53,6 +54,8 @@ class Watched:
 
     def hint(self, path: str, now: float, *, finished: bool = True) -> None:
         """Something happened at `path`; not `finished`: a file there may still be written."""
+        if path.count("/") > MOST_DEPTH + 1:
+            return  # below a folder that no scan looks into
         if finished:
             self._unfinished.discard(path)
         else:
