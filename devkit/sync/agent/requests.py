@@ -143,7 +143,8 @@ class Requests:
                 try:
                     if size is None:
                         entry = self._side.make_folder(path)
-                        self._telling.watch_below(path)
+                        # Watched when its files are in it: they make no events of ours then.
+                        self._telling.hint(path)
                     else:
                         entry = self._side.create(path, left[:size], bool(runs))
                     self._telling.applied(path, entry)
