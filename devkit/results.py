@@ -134,15 +134,21 @@ def saved_files(engine: str) -> str:
 
 @dataclass(frozen=True)
 class Overview:
-    """How service and sync are; which files, and whether settings, are not the container's."""
+    """How service and sync are; which files, and whether settings, are not the container's.
+
+    `committed` is what it was last committed as.
+    """
 
     service: Status
     sync: dict[str, Any] | None = None
     differing: tuple[Path, ...] = ()
     is_outdated: bool = False
+    committed: str | None = None
 
     def __str__(self) -> str:
         lines = [str(self.service)]
+        if self.committed is not None:
+            lines.append(f"committed {self.committed}, the last time")
         if self.sync is not None:
             lines.append(f"sync      {self.sync['text']}")
         lines += [f"differs   {path}" for path in self.differing]
@@ -152,8 +158,13 @@ class Overview:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one object."""
-        own = {"sync": self.sync, "differing": self.differing, "outdated": self.is_outdated}
-        return {**jsonable(self.service), **own}
+        return {
+            **jsonable(self.service),
+            "sync": self.sync,
+            "differing": self.differing,
+            "outdated": self.is_outdated,
+            "committed": self.committed,
+        }
 
 
 @dataclass(frozen=True)

@@ -253,16 +253,19 @@ class Session:
 
     def status(self) -> Overview:
         """Return how service and sync are, and what differs from the container."""
+        from devkit.versions import Versions
+
         running = self.service()
+        committed = Versions(self.engine, self.workspace, running, note=self.note).committed()
         if not self._is_synced(running):
-            return Overview(running.status())
+            return Overview(running.status(), committed=committed)
         sync, differing, outdated = self._syncing(running), list[Path](), False
         with suppress(ConfigError):  # a script that does not parse says so elsewhere
             files = reuse.source_files(self.plan(BuildOptions()).spec)
             kept = {r: local for r, local in files.items() if not sync.ignores(local)}
             differing = reuse.differing(running, kept) or []
             outdated = is_outdated(self.engine, self.workspace, running)
-        return Overview(running.status(), sync.status(), tuple(differing), outdated)
+        return Overview(running.status(), sync.status(), tuple(differing), outdated, committed)
 
     def stop(self) -> str:
         """Stop the service's container and return its name."""

@@ -59,6 +59,12 @@ class Versions:
         """Return the versions, the newest first."""
         return history.versions(self.images, self._running.container if self._running else None)
 
+    def committed(self) -> str | None:
+        """Return what the container was last committed as; None where it was not."""
+        container = self._of_service().container
+        now = history.current(self.images, container)
+        return now.tags[0] if now and now.tags and now.id != container.image_id else None
+
     @property
     def repository(self) -> str:
         """What the images are called, without their versions."""

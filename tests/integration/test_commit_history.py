@@ -98,6 +98,7 @@ def test_history_tells_the_chain_and_what_runs(chain: Chain) -> None:
     assert [item["parent"] for item in shown] == [*tagged[1:], None]
     assert [item["message"] for item in shown[:-1]] == [f"step {n}" for n in range(LENGTH, 0, -1)]
     assert [item["runs"] for item in shown] == [True, *[False] * LENGTH]
+    assert chain.service.json("status")["committed"] == tagged[0]
     assert [item["changed"] for item in shown[:-1]] == [
         len(made["changed"]) for made in reversed(chain.made)
     ]

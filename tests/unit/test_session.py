@@ -172,6 +172,7 @@ def test_a_file_that_was_deleted_is_named_where_no_sync_deletes_it_in_the_contai
 def test_status_names_the_files_that_differ_from_the_containers(opened: Open, root: Path) -> None:
     debugged(opened())
     assert opened().status().differing == ()
+    assert opened().status().committed is None
     (root / "helper.py").write_text(HELPER + "# edited\n")
     assert opened().status().differing == (root / "helper.py",)
 
