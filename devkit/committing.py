@@ -147,13 +147,20 @@ def update(
         session.workspace = _with_model(session.workspace, model)
     before = _running(session)
     try:
-        return session.debug(build, start, falls_back=True)
+        made = session.debug(build, start, falls_back=True)
     except BaseException as error:
         if before is not None:
             session.keep_in_step(before)
         if before is not None and isinstance(error, DevkitError):
-            error.hint = f"The container of before runs on. {error.hint or ''}".strip()
+            runs_on = "The container of before runs on, with the code that the workspace has."
+            error.hint = f"{runs_on} {error.hint or ''}".strip()
         raise
+    if model is not None:
+        session.note(
+            f"This container has {model}; `devkit package`, with --release too, takes the model "
+            "that is configured: change `models` in devkit.yaml to keep it."
+        )
+    return made
 
 
 def _with_model(workspace: Workspace, text: str) -> Workspace:

@@ -134,8 +134,9 @@ def test_another_model_takes_over_and_a_bad_one_leaves_the_service_answering(
             # The model stands elsewhere there: that is no difference.
             assert service.json("diff", "workspace")["files"] == []
             # The options of the start stay: its ports are free ones, not 8000.
-            made = service.json("update", "--model", "better.txt", "--env")
-            assert made["ok"], made
+            made = service.devkit("update", "--model", "better.txt", "--env")
+            assert made.returncode == 0
+            assert "takes the model that is configured" in made.stderr
             assert answer(service) == "better"
             assert service.json("status")["score_uri"] != "http://127.0.0.1:8000/score"
             refused = service.json("update", "--model", "m=bad.txt")
