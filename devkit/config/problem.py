@@ -17,6 +17,8 @@ _PATTERNS = {
     "name": "letters, digits, hyphens, dots and underscores, a letter or digit first",
     "memory": 'a number with b, k, m or g, as in "2g"',
 }
+# Fewer letters begin too much.
+_SHORTEST = 3
 # By pydantic's kind of error, or its first word.
 _ALLOWED = {
     "greater_than_equal": "a number from {ge} on",
@@ -58,7 +60,10 @@ def problem(
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that `word` was probably meant to be."""
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+    words = list(known)
+    # "source" is short for source_directory, and no misspelt "service".
+    begun = [name for name in words if len(word) >= _SHORTEST and name.startswith(word)]
+    return next(iter(begun or get_close_matches(word, words, n=1, cutoff=0.6)), None)
 
 
 def _unknown(place: Place, model: type[BaseModel], origin: Callable[[Place], str]) -> ConfigError:

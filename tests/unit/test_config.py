@@ -174,6 +174,11 @@ def test_null_switches_a_detected_environment_off(root: Path) -> None:
     [
         ("imge: x", 'devkit.yaml:1: the key "imge" is not known.', 'Did you mean "image"?'),
         (
+            "source: x",
+            'devkit.yaml:1: the key "source" is not known.',
+            'Did you mean "source_directory"?',
+        ),
+        (
             "image:\n  bse: x",
             'devkit.yaml:2: the key "bse" in image is not known.',
             'Did you mean "base"?',
