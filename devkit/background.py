@@ -92,6 +92,7 @@ def _arguments(order: Order) -> Iterable[str]:
     yield f"--container={order.container_id}"
     yield f"--mode={order.mode}"
     yield from (f"--ignore={pattern}" for pattern in order.ignore)
+    yield from (f"--model={model}" for model in order.models)
     yield from (f"--{name}={value}" for name, value in order.engine.items() if value)
 
 
@@ -99,7 +100,8 @@ def _order(arguments: list[str]) -> Order:
     parser = argparse.ArgumentParser()
     for name in ("root", "source", "service", "container", "mode", "engine", "host", "context"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--ignore", action="append", default=[])
+    for name in ("ignore", "model"):
+        parser.add_argument(f"--{name}", action="append", default=[])
     said = parser.parse_args(arguments)
     return Order(
         root=Path(said.root),
@@ -108,6 +110,7 @@ def _order(arguments: list[str]) -> Order:
         container_id=said.container,
         mode=said.mode,
         ignore=tuple(said.ignore),
+        models=tuple(map(Path, said.model)),
         engine={name: getattr(said, name) for name in ("engine", "host", "context")},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -198,7 +199,8 @@ def refuse_of_another(container: Container, workspace: Path) -> None:
         NotOurs: it is.
     """
     root = Path(container.labels.get(contract.LABEL_WORKSPACE, ""))
-    if root == workspace or not (root.is_absolute() and root.is_dir()):
+    # Not by Path, which raises for a name that is too long.
+    if root == workspace or not (root.is_absolute() and os.path.isdir(root)):  # noqa: PTH112
         return
     raise NotOurs(
         f"The container {container.name} is the service of another workspace, {root}.",

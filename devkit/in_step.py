@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from devkit import contract
 from devkit.engine import Container, Engine
-from devkit.errors import Unsupported
+from devkit.errors import NotOurs, Unsupported
 from devkit.package import build_files
 from devkit.running import RunningService
 from devkit.sync.agent import places
@@ -32,7 +32,11 @@ _NOT_FOUND = (126, 127)
 
 @dataclass(frozen=True)
 class Order:
-    """Which service is to be kept in step, and how; `engine` are the options that find it again."""
+    """Which service is to be kept in step, and how.
+
+    `models` are the configured ones, wherever they stand; `engine` are the options that find the
+    service again.
+    """
 
     root: Path
     source: Path
@@ -40,6 +44,7 @@ class Order:
     container_id: str
     mode: Mode = "two-way"
     ignore: tuple[str, ...] = ()
+    models: tuple[Path, ...] = ()
     engine: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
@@ -93,7 +98,7 @@ def opened(
 def side(order: Order, running: RunningService, journal: Journal) -> tuple[Workspace, Ignore]:
     """Make the workspace a side of the sync, and say what it ignores."""
     ignore = rules(order)
-    source, placed = _layout(running)
+    source, placed = _layout(running, order)
     workspace = Workspace(
         order.source, root=order.root, under=source, placed=placed, ignore=ignore, journal=journal
     )
@@ -235,9 +240,32 @@ def _is_digested(workspace: Workspace, path: str, entries: dict[str, Entry]) -> 
     return True
 
 
-def _layout(running: RunningService) -> tuple[str, dict[str, Path]]:
-    """Return where the source folder stands in the container, and the models with their places."""
+def _layout(running: RunningService, order: Order) -> tuple[str, dict[str, Path]]:
+    """Return where the source folder stands in the container, and the models with their places.
+
+    Raises:
+        NotOurs: the container does not say.
+    """
+    if not running.mappings:
+        raise NotOurs(
+            f"The container {running.container.name} does not say where its source folder stands.",
+            hint="`devkit debug` makes one that does.",
+        )
     source, *models = running.mappings
     root = contract.APP_ROOT
-    placed = {m.remote.relative_to(root).as_posix(): m.local for m in models if m.local.exists()}
+    placed = {
+        model.remote.relative_to(root).as_posix(): model.local
+        for model in models
+        if _is_model(order, model.local) and model.local.exists()
+    }
     return source.remote.relative_to(root).as_posix(), placed
+
+
+def _is_model(order: Order, local: Path) -> bool:
+    """Whether a path that a container names may go there: anybody can write labels."""
+    root = order.root.resolve()
+    if local in order.models:
+        return True
+    is_hidden = any(part.startswith(".") for part in local.parts[len(root.parts) :])
+    is_above = order.source.resolve().is_relative_to(local)
+    return local.is_relative_to(root) and not is_hidden and not is_above

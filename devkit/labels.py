@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ from devkit.errors import NotOurs
 
 FRAME = "devkit.frame-hash"
 OPTIONS = "devkit.options"
+# PATH_MAX and NAME_MAX of Linux.
+_MOST_BYTES, _MOST_NAME = 4096, 255
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def workspace(container: Container) -> Path:
         NotOurs: the label names none.
     """
     text = container.labels.get(contract.LABEL_WORKSPACE, "")
-    if not Path(text).is_absolute() or "\0" in text:
+    if not _is_path(text) or not Path(text).is_absolute():
         raise _unreadable(container, contract.LABEL_WORKSPACE)
     return Path(text)
 
@@ -84,10 +87,21 @@ def options(container: Container) -> Options:
 def _is_pair(pair: object) -> bool:
     if not isinstance(pair, dict) or set(pair) != {"local", "remote"}:
         return False
-    if not all(isinstance(path, str) and "\0" not in path for path in pair.values()):
+    if not all(map(_is_path, pair.values())):
         return False
     remote = PurePosixPath(pair["remote"])
-    return remote.is_absolute() and ".." not in remote.parts
+    return contract.APP_ROOT in remote.parents and ".." not in remote.parts
+
+
+def _is_path(text: object) -> bool:
+    """Whether the system takes it for a path."""
+    if not isinstance(text, str) or "\0" in text:
+        return False
+    try:
+        path = os.fsencode(text)
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return len(path) < _MOST_BYTES and all(len(name) <= _MOST_NAME for name in path.split(b"/"))
 
 
 def _json(container: Container, label: str, default: str) -> Any:

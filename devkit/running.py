@@ -279,7 +279,8 @@ def found(engine: Engine, workspace: Workspace) -> RunningService:
 def placements(root: Path, layout: Iterable[Mapping[str, str]]) -> tuple[Placement, ...]:
     """Read a layout as the labels have it: local paths relative to the workspace."""
     return tuple(
-        Placement((root / pair["local"]).resolve(), PurePosixPath(pair["remote"]))
+        # Not by resolve(), which raises for a link that leads to itself.
+        Placement(Path(os.path.realpath(root / pair["local"])), PurePosixPath(pair["remote"]))
         for pair in layout
     )
 

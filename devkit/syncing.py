@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -58,9 +59,15 @@ def of(
         container_id=running.container.id,
         mode=mode or config.mode,
         ignore=config.ignore,
+        models=tuple(_real(root, model.path) for model in workspace.config.models),
         engine=engine,
     )
     return Syncing(order, running)
+
+
+def _real(root: Path, path: str) -> Path:
+    # Not by resolve(), which raises for a link that leads to itself.
+    return Path(os.path.realpath(root / Path(path).expanduser()))
 
 
 class Syncing:

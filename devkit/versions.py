@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devkit import turn
@@ -197,18 +197,24 @@ class Versions:
     # Removing.
 
     def superfluous(self, keep: int) -> list[Image]:
-        """Return the images that `prune` takes away.
+        """Return the images that `prune` takes away, with the tags that it takes from them.
 
         All but the `keep` newest versions, and what earlier builds left without a tag; never one
-        that a container was made from, or that it was last committed as.
+        that a container was made from, or that it was last committed as, nor a tag of another
+        repository.
         """
         every = self._engine.containers({})
         used = {container.image_id for container in every if not files.is_for_reading(container)}
         if self._running and (now := history.current(self.images, self._running.container)):
             used.add(now.id)
-        tagged = [image for image in self.images if image.tags]
-        kept = {image.id for image in tagged[:keep]}
-        return [image for image in self.images if image.id not in kept | used]
+        ours = [image for image in map(self._with_own_tags, self.images) if image is not None]
+        kept = {image.id for image in [image for image in ours if image.tags][:keep]}
+        return [image for image in ours if image.id not in kept | used]
+
+    def _with_own_tags(self, image: Image) -> Image | None:
+        """Leave out tags of another repository: an image that has only such is the user's own."""
+        own = tuple(n for n in image.tags if Tag.parse(n).repository == self.repository)
+        return replace(image, tags=own) if own or not image.tags else None
 
     def prune(self, images: Iterable[Image]) -> list[str]:
         """Remove images; return the names of those that are gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Of these, an error or an answer says as much by itself.
 _PLAIN = ("init-raised", "import-raised", "run-raised", "http-424", "http-500", "http-502")
+# Twice what is looked at, in UTF-16; the rest shows that there is more.
 _MOST_LOG = 8 << 20
 _MOST_ANSWER = 1 << 20
 _TIMEOUT_S = 65
@@ -60,7 +62,7 @@ def diagnose(
         with app.session("Looking") as session:
             case = Case(session.workspace, lambda: session.engine, code=code)
             if logs is not None:
-                case.log_text = _end(logs).decode("utf-8", "replace")
+                case.log_text = _text(_end(logs))
                 case.connect = None
             if url is not None:
                 _ask(case, url)
@@ -112,6 +114,16 @@ def _end(file: IO[bytes]) -> bytes:
     while chunk := file.read(_MOST_LOG):
         end = (end + chunk)[-_MOST_LOG:]
     return end
+
+
+def _text(log: bytes) -> str:
+    """Read a log; PowerShell's `>` writes UTF-16."""
+    if log.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return log.decode("utf-16", "replace")
+    start = log[:1000]
+    # The end of a long one has no mark at its begin.
+    is_wide = start[1::2].count(0) > len(start) // 4
+    return log.decode("utf-16-le" if is_wide else "utf-8-sig", "replace")
 
 
 def _ask(case: Case, url: str) -> None:

@@ -17,6 +17,9 @@ from devkit.contract import LABEL_CONTENT, LABEL_SERVICE, LABEL_WORKSPACE
 from devkit.engine import Container, Engine, FileChange, Image, Tag
 from devkit.errors import ImageMissing
 
+# In characters; a message may be a text.
+_LONGEST = 300
+
 
 @dataclass(frozen=True)
 class Version:
@@ -42,16 +45,27 @@ class Version:
         git = f"  {self.git.revision[:9]}{'+' * self.git.dirty}" if self.git else ""
         when = self.created[:16].replace("T", " ")
         size = decimal(self.size_bytes)
-        return (
-            f"{mark} {self.image:<16} {when}  {size:>10}  {how:<26}{git}  {self.message}".rstrip()
-        )
+        row = f"{mark} {self.image:<16} {when}  {size:>10}  {how:<26}{git}  {self.message}"
+        # Whoever writes a message writes no rows.
+        row = " ".join(row.rstrip().splitlines())
+        return row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..."
 
 
 def images(engine: Engine, service: str, root: Path) -> list[Image]:
     """List the packaged and committed images of a service, the newest first."""
     ours = engine.images({LABEL_SERVICE: service, LABEL_WORKSPACE: str(root)})
     known = [image for image in ours if record.of(image) or LABEL_CONTENT in image.labels]
-    return sorted(known, key=_when, reverse=True)
+    # An image that somebody builds on one of them has its labels, too.
+    own = [image for image in known if not any(_is_built_on(image, other) for other in known)]
+    return sorted(own, key=_when, reverse=True)
+
+
+def _is_built_on(image: Image, other: Image) -> bool:
+    """Whether an image is another one with more layers, which says of itself what that does."""
+    below = image.layers[: len(other.layers)]
+    has_more = len(image.layers) > len(other.layers) > 0 and below == other.layers
+    same_content = image.labels.get(LABEL_CONTENT) == other.labels.get(LABEL_CONTENT)
+    return has_more and same_content and record.of(image) == record.of(other)
 
 
 def versions(images: Sequence[Image], running: Container | None) -> list[Version]:

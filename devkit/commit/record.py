@@ -105,7 +105,7 @@ def _read(labels: tuple[tuple[str, str], ...]) -> Record | None:
             committed=said[CREATED],
             changed=_changed(changed["list"]),
             layer=_changed(json.loads(said[LAYER])),
-            files=int(changed["files"]),
+            files=_count(changed["files"]),
             git=Git(_text(git["revision"]), git["dirty"] is True) if git else None,
         )
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
@@ -171,6 +171,12 @@ def _known(kind: Any) -> Kind:
         raise ValueError(f"unknown kind {kind!r}")
     known: Kind = kind
     return known
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 31:
+        raise ValueError("no number of files")
+    return value
 
 
 def _text(value: Any) -> str:

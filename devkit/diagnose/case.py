@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from devkit.service import Status
 
 _LOG_LINES = 2000
-_MOST_LOG = 1 << 20
+MOST_LOG = 1 << 20
+"""Of a log so many characters are looked at, the newest."""
 _MOST_LISTED = 500
 _VERSION_OF = ("python", "-c", "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))")
 _VERSION = re.compile(r"\d[\w.+!-]*", re.ASCII)
@@ -180,11 +181,11 @@ class Case:
     def log(self) -> str:
         """The end of the log: the one that was given, else the container's."""
         if self.log_text is not None:
-            return self.log_text[-_MOST_LOG:]
+            return self.log_text[-MOST_LOG:]
         if self.running is None:
             return ""
         try:
-            return "".join(self.running.logs(tail=_LOG_LINES))[-_MOST_LOG:]
+            return "".join(self.running.logs(tail=_LOG_LINES))[-MOST_LOG:]
         except DevkitError:
             return ""
 

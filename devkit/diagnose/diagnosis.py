@@ -18,7 +18,7 @@ from devkit.diagnose import (
     results,
     script,
 )
-from devkit.diagnose.case import Case
+from devkit.diagnose.case import MOST_LOG, Case
 from devkit.diagnose.finding import Finding, ordered
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,8 @@ def _looked_at(case: Case) -> tuple[str, ...]:
     seen.append(f"models: {len(config.models)}")
     seen.append(f"the environment {config.environment or '(none)'}")
     if case.log_text is not None:
-        seen.append("the log given")
+        is_cut = len(case.log_text) > MOST_LOG
+        seen.append("the last 1 MB of the log given" if is_cut else "the log given")
     elif case.running:
         state = case.status.state if case.status else case.running.container.state
         seen.append(f"the container {case.running.container.name} ({state}) and its log")

@@ -197,13 +197,24 @@ def test_prune_keeps_the_newest_and_what_runs(chain: Chain) -> None:
     planned = service.json("images", "prune", "--keep", "3", "--dry-run")["would_remove"]
     numbers = [2, 3, 4, 5, 6, 7, 8]  # the container was made from 1
     assert set(planned) == {f"{chain.repository}:{number}" for number in numbers}
+    # What its user built on one of them, and what the user called one, is the user's.
+    users, called = f"{chain.repository}-users:1", f"{chain.repository}-called:1"
+    docker("tag", f"{chain.repository}:5", called)
+    for number in (1, 6):
+        text = f"FROM {chain.repository}:{number}\nRUN touch /tmp/mine\n"
+        docker("build", "--tag", f"{users}{number}", "-", data=text.encode())
+    assert set(service.json("images", "prune", "--keep", "3", "--dry-run")["would_remove"]) == set(
+        planned
+    )
     before = tags(chain.repository)
     assert service.json("images", "prune", "--keep", "3")["error"]["code"] != ""
     assert tags(chain.repository) == before
     gone = service.json("images", "prune", "--keep", "3", "--yes")["removed"]
     assert set(gone) == set(planned)
-    left = {item["image"] for item in service.json("history")["images"]}
-    assert left == {f"{chain.repository}:{number}" for number in (1, 9, 10, 11)}
+    versions = {row.split()[0] for row in tags(chain.repository)}
+    assert versions == {"1", "9", "10", "11"}
+    for name in (called, f"{users}1", f"{users}6"):
+        docker("rmi", name)
     # Those that are left do not need the others.
     found = service.json("diff", "9", "11")["files"]
     assert chain.below(found) == chain.expected(f"{chain.repository}:9", f"{chain.repository}:11")

@@ -416,6 +416,21 @@ def test_logs_are_filtered_and_made_harmless(devkit: Type, engine: ServingEngine
     assert devkit("logs", "--json").json["lines"][0] == "one\n"
 
 
+@pytest.mark.parametrize(
+    ("codec", "filler"), [("utf-16", ""), ("utf-16", "x" * (5 << 20)), ("utf-8-sig", "")]
+)
+def test_a_log_is_diagnosed_as_powershell_writes_it(
+    devkit: Type, root: Path, codec: str, filler: str
+) -> None:
+    text = (
+        f'{filler}\nTraceback (most recent call last):\n  File "/var/azureml-app/iris/score.py", '
+        "line 1, in <module>\nModuleNotFoundError: No module named 'nosuchmodule'\n"
+    )
+    (root / "cloud.log").write_bytes(text.encode(codec))
+    found = devkit("diagnose", "--logs", "cloud.log", "--json").json["findings"]
+    assert [item["id"] for item in found] == ["module-missing"]
+
+
 def test_logs_follow_with_f_until_the_container_ends(devkit: Type, engine: ServingEngine) -> None:
     devkit("debug", "--detach")
     engine.end("iris", 0, log=b"last words\n")

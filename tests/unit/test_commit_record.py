@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from devkit.commit import record
+from devkit.commit import history, record
 from devkit.commit.record import MOST_FILES, Changed, Git, Record, since
 from devkit.contract import LABEL_PARENT
 from devkit.engine import Image
@@ -55,6 +55,9 @@ def test_of_very_many_files_the_number_is_kept() -> None:
         {record.CHANGED: "[" * 100_000},
         {record.CHANGED: '{"files": 1e999, "list": []}'},
         {record.CHANGED: '{"files": "many", "list": []}'},
+        {record.CHANGED: '{"files": -5, "list": []}'},
+        {record.CHANGED: '{"files": true, "list": []}'},
+        {record.CHANGED: f'{{"files": {"9" * 4200}, "list": []}}'},
         {record.CHANGED: '{"files": 1, "list": [["/a", "added", 1]]}'},
         {record.CHANGED: '{"files": 1, "list": [["/a", "burnt", 1, ""]]}'},
         {record.LAYER: '[["/a", "added", Infinity, ""]]'},
@@ -114,3 +117,10 @@ def test_what_differs_between_two_layers(before: str, now: str, found: str) -> N
 def test_the_labels_stay_text_that_others_can_read() -> None:
     assert json.loads(RECORD.labels()[LABEL_PARENT]) == {"id": "sha256:1", "tag": "debug:1"}
     assert RECORD.labels()[record.MESSAGE] == RECORD.message
+
+
+def test_a_message_is_no_row_of_the_history_and_no_page_of_it() -> None:
+    said = replace(RECORD, message="one\n* debug:99 fake" + "x" * 100_000, parent_tag="a\n* b:1")
+    (row,) = history.versions([image(said.labels())], None)
+    assert len(str(row).splitlines()) == 1
+    assert len(str(row)) < 400

@@ -57,6 +57,11 @@ def test_a_sound_service_has_nothing_and_says_what_was_looked_at(tmp_path: Path)
     )
 
 
+def test_a_log_of_which_only_the_end_was_looked_at_is_said_to_be_that(tmp_path: Path) -> None:
+    found = diagnosis.diagnosed(made(tmp_path, log_text="fine\n" * (1 << 18)))
+    assert found.looked_at[-1] == "the last 1 MB of the log given"
+
+
 def test_a_script_that_is_too_large_to_read_is_not_said_to_be_looked_at(tmp_path: Path) -> None:
     found = diagnosis.diagnosed(made(tmp_path, {"score.py": SCORE + "#" * (2 << 20)}))
     assert found.looked_at[0] == (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devkit.diagnose import diagnosis, failures, log, raised
-from devkit.diagnose.case import _MOST_LOG, Case
+from devkit.diagnose.case import MOST_LOG, Case
 from devkit.diagnose.places import Places
 from devkit.diagnose.raised import Frame, Raised
 from tests.diagnosing import APP, SCORE, made, only, places
@@ -166,7 +166,7 @@ def test_the_last_crash_of_the_fault_handler_is_read() -> None:
 def test_a_huge_line_and_a_huge_log_are_looked_at_by_their_ends(tmp_path: Path) -> None:
     at_end = text("line 6, in run\n    raise ValueError(data)")
     case = made(tmp_path, {"score.py": RAISES}, log_text="x" * (100 << 20) + "\n" + at_end)
-    assert len(case.log) == _MOST_LOG
+    assert len(case.log) == MOST_LOG
     assert places(failures.scoring(case)) == [("run-raised", "score.py", 6)]
     flat = made(tmp_path, log_text="Traceback (most recent call last):" + "a" * (4 << 20))
     assert diagnosis.diagnosed(flat).is_fine
@@ -188,7 +188,7 @@ def test_a_huge_line_and_a_huge_log_are_looked_at_by_their_ends(tmp_path: Path) 
     ],
 )
 def test_a_log_made_to_be_slow_is_not(tmp_path: Path, again: str) -> None:
-    case = made(tmp_path, log_text=again * (_MOST_LOG // len(again)))
+    case = made(tmp_path, log_text=again * (MOST_LOG // len(again)))
     found = diagnosis.diagnosed(case).findings
     assert len(found) < 10
     assert all(len(str(finding)) < 5000 for finding in found)
