@@ -35,6 +35,17 @@ def paths(changes: Sequence[FileChange]) -> set[PurePosixPath]:
     return {change.path for change in changes if change.kind != "deleted"} - folders
 
 
+def perhaps_replaced(changes: Sequence[FileChange]) -> set[PurePosixPath]:
+    """Return the folders that may have been files: the engine says only that they are changed.
+
+    One with something in it that was there before was a folder before.
+    """
+    kinds = {change.path: change.kind for change in changes}
+    below = {path.parent for path, kind in kinds.items() if kind == "added"}
+    were = {path.parent for path, kind in kinds.items() if kind != "added"}
+    return {path for path in below - were if kinds.get(path) == "modified"}
+
+
 def read(
     changes: Sequence[FileChange], members: Iterable[Member], *, secrets: Mapping[str, str]
 ) -> Layer:

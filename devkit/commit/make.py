@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from devkit import labels
@@ -13,7 +13,7 @@ from devkit.commit import files, layer, record
 from devkit.commit.record import Changed, Git, Record
 from devkit.commit.stall import measured
 from devkit.contract import LABEL_CONTENT, LABEL_RUN
-from devkit.engine import Container, Engine, Image, Tag
+from devkit.engine import Container, Engine, FileChange, Image, Tag
 from devkit.errors import EngineError, ImageMissing, NoEngine
 
 # The content is another by now, and a start is not the next one.
@@ -131,9 +131,20 @@ def _layer(engine: Engine, container: Container, made: Image, left: Left) -> lay
     if (stored := engine.top_layer(made.id, paths)) is not None:
         with suppress(OSError):
             return layer.read(changes, stored, secrets=secrets)
+    changes = _with_replaced(engine, container.image_id, changes)
     with files.opened(engine, made.id) as committed:
         there = files.members(engine, committed, paths)
         return layer.read(changes, there, secrets=secrets)
+
+
+def _with_replaced(engine: Engine, image: str, changes: list[FileChange]) -> list[FileChange]:
+    """Say of files that are folders by now that they are deleted."""
+    perhaps = layer.perhaps_replaced(changes)
+    if not perhaps:
+        return changes
+    with files.opened(engine, image) as before:
+        were = {path for path, _, _ in files.members(engine, before, perhaps)}
+    return [replace(c, kind="deleted") if c.path in were else c for c in changes]
 
 
 def _record(

@@ -136,6 +136,9 @@ def _entry(
             below = _compared(folder, _below(opened, lowers, path.name), path)
     if before is None:
         yield FileChange(listed(path), "added")
+    elif stat.S_ISDIR(now.st_mode) and not stat.S_ISDIR(before.st_mode):
+        # The engine says "modified", which leaves open what it was.
+        yield FileChange(listed(path), "deleted")
     elif below or _differ(before, now):
         yield FileChange(listed(path), "modified")
     yield from below

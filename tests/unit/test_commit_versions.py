@@ -105,6 +105,29 @@ def test_each_commit_takes_the_next_tag_and_knows_its_parent_and_what_changed(
     assert {v.image for v in shown} == {"svc:1", "svc:2", "svc:3", "svc:4"}
 
 
+def test_a_file_that_became_a_folder_is_deleted_and_a_folder_that_was_one_is_not(
+    place: Place,
+) -> None:
+    place.engine.image_files[place.packaged.id] = {
+        PurePosixPath(path): b"" for path in ("/a/file", "/a/folder/old")
+    }
+    place.run("svc:1")
+    box = place.engine.boxes["svc"]
+    del box.files[PurePosixPath("/a/file")]
+    for path in ("/a/file/inner", "/a/folder/inner"):
+        place.edit(path, "x")
+    for folder in map(PurePosixPath, ("/a", "/a/file", "/a/folder")):
+        box.changes[folder] = FileChange(folder, "modified")
+    place.commit()
+    assert [(c.path, c.kind) for c in place.said_of("svc:2").changed] == [
+        ("/a/file", "deleted"),
+        ("/a/file/inner", "added"),
+        ("/a/folder/inner", "added"),
+    ]
+    # Nothing that was opened to look stays.
+    assert set(place.engine.boxes) == {"svc"}
+
+
 def test_a_parent_that_lost_its_tag_to_another_image_is_not_named_by_it(place: Place) -> None:
     packaged = place.engine.image("svc:1")
     assert packaged is not None

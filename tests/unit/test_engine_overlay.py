@@ -46,6 +46,12 @@ def written(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def test_a_file_that_became_a_folder_is_deleted(upper: Path, lower: Path) -> None:
+    written(lower / "file", "x")
+    written(upper / "file/inner", "x")
+    assert found(upper, lower) == {("/file", "deleted"), ("/file/inner", "added")}
+
+
 def test_files_are_compared_with_the_topmost_layer_that_has_them(
     tmp_path: Path, upper: Path, lower: Path
 ) -> None:
