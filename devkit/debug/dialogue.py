@@ -100,9 +100,11 @@ class Dialogue:
                 raise DebuggerUnreachable(
                     f"The debug session at {self._channel.peer} has ended.", hint=USABLE_AGAIN
                 )
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 < timeout_s:
+                raise TimeoutError(f"not within {timeout_s:g} s")
             if any(member._handle_buffered() for member in list(self._family)):
                 continue
-            remaining = deadline - time.monotonic()
             members = {member._channel: member for member in self._family}
             ready, _, _ = select.select(list(members), [], [], max(remaining, 0))
             if not ready or remaining <= 0:

@@ -91,7 +91,7 @@ class Channel:
         """
         deadline = time.monotonic() + timeout_s
         while (message := self.buffered()) is None:
-            self.fill(timeout_s=max(deadline - time.monotonic(), 0.001))
+            self.fill(timeout_s=_left(deadline))
         return message
 
     def fill(self, *, timeout_s: float) -> None:
@@ -108,10 +108,13 @@ class Channel:
         self._pending += data
 
     def answer(self, seq: int, *, timeout_s: float) -> Message:
-        """Wait for the response to request `seq`; all else that arrives is dropped."""
+        """Wait for the response to request `seq`; all else that arrives is dropped.
+
+        Raises as `receive` does, also where the peer never stops talking.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
-            message = self.receive(timeout_s=max(deadline - time.monotonic(), 0.001))
+            message = self.receive(timeout_s=_left(deadline))
             if message.get("type") == "response" and message.get("request_seq") == seq:
                 return message
 
@@ -152,6 +155,13 @@ class Channel:
             f"The debugger at {self.peer} cannot be used: {why}.",
             hint=USABLE_AGAIN,
         )
+
+
+def _left(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("what came was not what was waited for")
+    return remaining
 
 
 def ask(

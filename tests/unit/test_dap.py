@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from devkit.debug import wire
+from devkit.debug import dialogue, wire
 from devkit.debug.dap import Breakpoint, Session
 from devkit.errors import AlreadyAttached, DebuggerError, DebuggerUnreachable
 from tests.peer import Connection, peer, runtime
@@ -184,6 +185,42 @@ def test_a_debugger_that_never_stops_talking_is_left_in_time() -> None:
         pytest.raises(DebuggerUnreachable, match="did not answer threads"),
     ):
         session.threads()
+
+
+def endless(connection: Connection) -> None:
+    connection.read()
+    while True:  # until the client has closed
+        connection.sock.sendall(b'Content-Length: 16\r\n\r\n{"type":"event"}' * 1000)
+
+
+def test_a_question_to_a_runtime_that_never_stops_talking_is_given_up_in_time() -> None:
+    with (
+        peer(endless) as port,
+        pytest.raises(DebuggerUnreachable, match=r"did not answer devkit/stack within 0\.2 s"),
+    ):
+        wire.ask("127.0.0.1", port, "devkit/stack", {}, timeout_s=0.2)
+
+
+def test_a_message_that_never_ends_is_given_up_in_time() -> None:
+    def serve(connection: Connection) -> None:
+        connection.read()
+        connection.sock.sendall(b"Content-Length: %d\r\n\r\n" % wire.MAX_BODY)
+        while True:
+            connection.sock.sendall(b" ")
+
+    with peer(serve) as port, pytest.raises(DebuggerUnreachable, match="did not answer"):
+        wire.ask("127.0.0.1", port, "devkit/stack", {}, timeout_s=0.2)
+
+
+def test_the_deadline_holds_between_messages_that_have_come_already() -> None:
+    clock = iter(range(100))
+    with peer(Adapter().serve) as port, attached(port) as session:
+        session._dialogue._channel._pending += b'Content-Length: 16\r\n\r\n{"type":"event"}' * 100
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dialogue, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+            with pytest.raises(TimeoutError, match="not within 3 s"):
+                session.wait_for("stopped", timeout_s=3)
+        assert next(clock) < 10
 
 
 NONSENSE = {
