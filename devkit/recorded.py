@@ -99,8 +99,18 @@ class Request:
                 "bytes were kept: it cannot be sent again.",
                 hint="`devkit invoke -d @FILE` sends the whole.",
             )
-        left_out = _NOT_SENT_AGAIN | {name.lower() for name in self.masked}
-        return {name: value for name, value in self.headers if name.lower() not in left_out}
+        masked = {name.lower() for name in self.masked}
+        headers = {name: value for name, value in self.headers if name.lower() not in masked}
+        return sendable(headers)
+
+
+def sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those that are sent again: a stale length would have the service wait for ever."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.strip().lower() not in _NOT_SENT_AGAIN
+    }
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ import base64
 import difflib
 import json
 import math
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from devkit import breaking, recorded
@@ -24,6 +26,8 @@ from devkit.running import RunningService
 # What two runs of the same arithmetic may differ by.
 _TOLERANCE = 1e-9
 _NO_CASE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+# Far below where comparing or writing one would run out of stack.
+_DEEPEST = 200
 # How soon an answer that came without a stop is seen.
 _LOOK_S = 0.1
 
@@ -83,7 +87,7 @@ def case(found: Request) -> Case:
 
 
 def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = None) -> Answer:
-    """Send it to the running service.
+    """Send it to the running service, without headers that are about one connection.
 
     Raises:
         BadValue: its path could name another host.
@@ -98,7 +102,7 @@ def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = Non
     return invoke(
         f"{root}{wanted.path}",
         wanted.body if has_body else None,
-        headers=wanted.headers,
+        headers=recorded.sendable(wanted.headers),
         method=wanted.method,
         timeout_s=timeout_s,
     )
@@ -143,6 +147,8 @@ def save(wanted: Case, file: Path, *, force: bool) -> None:
     """
     if file.exists() and not force:
         raise BadValue(f"{file} is there already.", hint="--force writes over it.")
+    if file.exists() and not file.is_file():
+        raise BadValue(f"{file} is no file.", hint="`-o FILE` names one.")
     body = (
         {"text": wanted.body.decode()}
         if _is_text(wanted.body)
@@ -157,11 +163,15 @@ def save(wanted: Case, file: Path, *, force: bool) -> None:
         },
         "answer": {"status": wanted.status, "body": wanted.answer},
     }
+    text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        # UTF-8 has no half of a character: what stands for it is JSON's own escape.
+        _replace(file.resolve(), text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise BadValue(f"{file} cannot be written: {error.strerror}.") from error
+        raise BadValue(
+            f"{file} cannot be written: {error.strerror}.",
+            hint="Correct its folder's rights, or name another file.",
+        ) from error
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -197,6 +207,17 @@ def tested(service: RunningService, file: Path, *, update: bool) -> Tested:
     return Tested(str(file), ok=False, difference="\n".join(lines))
 
 
+def _replace(file: Path, content: bytes) -> None:
+    """Write beside the file and rename: a failure leaves what was there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=file.parent, prefix=".devkit-") as folder:
+        fresh = Path(folder, "case")
+        fresh.write_bytes(content)
+        if file.exists():
+            shutil.copymode(file, fresh)
+        fresh.replace(file)
+
+
 def _read(file: Path) -> Case:
     try:
         said = json.loads(file.read_text("utf-8"))
@@ -211,7 +232,7 @@ def _read(file: Path) -> Case:
             if text is None
             else str(text).encode(),
             status=int(answer["status"]),
-            answer=answer["body"],
+            answer=_bounded(answer["body"]),
         )
     except OSError as error:
         raise BadValue(f"{file} cannot be read: {error.strerror}.") from error
@@ -252,9 +273,25 @@ def _is_close(one: float, other: float) -> bool:
 
 def _value(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return _bounded(json.loads(body))
     except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
+
+
+def _bounded(answer: Any) -> Any:
+    """Return it; raises RecursionError where it is nested too deep to be compared."""
+    level = [answer]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return answer
+    raise RecursionError(f"its answer is nested deeper than {_DEEPEST} levels")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _pretty(status: int, value: Any) -> list[str]:

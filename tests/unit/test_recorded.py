@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socketserver
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
@@ -184,6 +187,90 @@ def test_a_case_is_read_as_it_was_saved(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(BadValue, match="is there already"):
         replayed.save(case, file, force=False)
     assert replayed.files([tmp_path]) == [file]
+
+
+def test_half_a_character_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    half = "a\ud800\\ud800\u00e9"
+    case = Case(half, f"/{half}", {half: half}, b"", 200, {half: [half]})
+    file = tmp_path / "one.json"
+    replayed.save(case, file, force=False)
+    assert replayed._read(file) == case
+    assert "\u00e9" in file.read_text("utf-8")
+
+
+def test_a_case_that_cannot_be_written_over_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "one.json"
+    replayed.save(CASE, file, force=False)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BadValue, match="cannot be written: No space left"):
+        replayed.save(Case(**{**vars(CASE), "status": 500}), file, force=True)
+    assert replayed._read(file) == CASE
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_case_written_over_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    file, link = tmp_path / "one.json", tmp_path / "link.json"
+    replayed.save(CASE, file, force=False)
+    file.chmod(0o640)
+    link.symlink_to(file)
+    replayed.save(CASE, link, force=True)
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_device_is_not_written_over() -> None:
+    with pytest.raises(BadValue, match="is no file"):
+        replayed.save(CASE, Path("/dev/null"), force=True)
+
+
+def nested(levels: int) -> Any:
+    return json.loads("[" * levels + "]" * levels)
+
+
+def test_an_answer_too_deep_to_be_compared_is_a_text_and_no_case(tmp_path: Path) -> None:
+    deepest = Case(**{**vars(CASE), "answer": nested(200)})
+    replayed.save(deepest, tmp_path / "fits.json", force=False)
+    read = replayed._read(tmp_path / "fits.json")
+    assert replayed._same(read.answer, nested(200))
+    assert len(replayed._pretty(200, read.answer)) == 400
+    assert replayed._value(b"[" * 900 + b"]" * 900) == "[" * 900 + "]" * 900
+    replayed.save(Case(**{**vars(CASE), "answer": nested(201)}), tmp_path / "deep.json", force=True)
+    with pytest.raises(BadValue, match=r"deep\.json is no case: its answer is nested deeper"):
+        replayed._read(tmp_path / "deep.json")
+
+
+def test_headers_about_one_connection_are_not_sent_whoever_wrote_the_case() -> None:
+    seen = dict[str, str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.update(self.headers.items())
+            seen["body"] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    lying = {
+        "CONTENT-length": "99999",
+        "Transfer-Encoding": "chunked",
+        "Expect": "100-continue",
+        "X": "1",
+    }
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        service = SimpleNamespace(
+            name="s", score_uri=f"http://127.0.0.1:{server.server_port}/score"
+        )
+        case = Case(**{**vars(CASE), "headers": lying})
+        replayed.sent(cast(RunningService, service), case, timeout_s=10)
+    assert (seen["Content-Length"], seen["body"], seen["X"]) == ("8", '{"a": 1}', "1")
+    assert not {"Transfer-Encoding", "Expect"} & seen.keys()
 
 
 @pytest.mark.parametrize(
