@@ -20,6 +20,9 @@ CLIENT = "devkit break"
 # The runtime looks at no more lines in one question; an expression may take its time.
 _LINES_AROUND = 400
 _TIMEOUT_S = 30
+_MOST_SOURCE = 4 << 20
+_LONGEST_NAME = 200
+_OTHER_FILE = "`devkit break FILE:LINE` stops in a source file of the service."
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,11 @@ def check(target: Target, wanted: Place) -> None:
 
     Raises:
         MappingNotProved: the file is not the service's, or is another one there.
-        BadValue: the line has no code; the nearest that has is named.
+        BadValue: it is no source file that is there, or the line has no code; the nearest that
+            has is named.
     """
     remote = _remote(target, wanted.file)
-    content = wanted.file.read_bytes()
+    content = _content(target, wanted.file)
     middle = min(wanted.line, content.count(b"\n") + 1)
     around = range(max(1, middle - _LINES_AROUND), middle + _LINES_AROUND)
     lines = sorted({wanted.line, *around}, key=lambda line: abs(line - wanted.line))
@@ -152,8 +156,39 @@ def _remote(target: Target, file: Path) -> PurePosixPath:
             return PurePosixPath(mapping.remote / file.relative_to(mapping.local).as_posix())
     folders = ", ".join(str(mapping.local) for mapping in target.mappings)
     raise MappingNotProved(
-        f"{file} is not in the service.", hint=f"The service has what is below {folders}."
+        f"{_cut(file)} is not in the service.", hint=f"The service has what is below {folders}."
     )
+
+
+def _content(target: Target, file: Path) -> bytes:
+    """Read a file that a container may have named: one of the service's own, or nothing."""
+    try:
+        real = file.resolve(strict=True)
+        if not any(real.is_relative_to(mapping.local.resolve()) for mapping in target.mappings):
+            raise MappingNotProved(
+                f"{_cut(file)} leads out of the service's folders, to {_cut(real)}.",
+                hint="Put the file itself there instead of a link.",
+            )
+        if real.is_file():
+            with real.open("rb") as opened:
+                content = opened.read(_MOST_SOURCE + 1)
+            if len(content) <= _MOST_SOURCE:
+                return content
+    except FileNotFoundError as error:
+        raise BadValue(
+            f"{_cut(file)} is not there any more.",
+            hint="`devkit sync undo` may bring it back; `devkit replay` without --break sends the "
+            "request all the same.",
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "that is no file's name"
+        raise BadValue(f"{_cut(file)} cannot be read: {why}.", hint=_OTHER_FILE) from error
+    raise BadValue(f"{_cut(file)} is no source file of at most 4 MB.", hint=_OTHER_FILE)
+
+
+def _cut(file: Path) -> str:
+    text = str(file)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
 
 
 def _seen(address: Address, remote: PurePosixPath, lines: list[int]) -> dict[str, object]:

@@ -6,6 +6,7 @@ import base64
 import difflib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,7 +67,7 @@ class Stop:
 
     def __str__(self) -> str:
         lines = [f"Stopped in {self.file}:{self.line}"]
-        source = self.file.read_text("utf-8", "replace").splitlines()
+        source = _source(self.file)
         for number in range(max(1, self.line - 2), min(len(source), self.line + 2) + 1):
             arrow = "->" if number == self.line else "  "
             lines.append(f"{arrow} {number:4}  {source[number - 1]}".rstrip())
@@ -120,7 +121,7 @@ def stopped(service: RunningService, found: Request) -> tuple[Stop | None, Answe
             f"Request {found.entry.id} raised in no line of yours.",
             hint=f"`devkit requests show {found.entry.id}` shows what is known of it.",
         )
-    wanted = breaking.Place(Path(found.file), found.line)
+    wanted = breaking.Place(Path(os.path.normpath(found.file)), found.line)
     target = breaking.Target(recorded.debugger(service), service.root, service.mappings)
     breaking.check(target, wanted)
     point = dap.Breakpoint(wanted.line)
@@ -240,6 +241,13 @@ def _read(file: Path) -> Case:
         raise BadValue(
             f"{file} is no case: {error}.", hint="`devkit requests save ID -o FILE` writes one."
         ) from error
+
+
+def _source(file: Path) -> list[str]:
+    # It may have gone since.
+    with suppress(OSError):
+        return file.read_text("utf-8", "replace").splitlines()
+    return []
 
 
 def _stop(debugger: dap.Session, sending: Future[Answer]) -> dap.Event | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socketserver
 import stat
 import threading
@@ -18,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devkit import recorded, replayed
+from devkit import breaking, recorded, replayed
 from devkit.cli import requests
 from devkit.engine import Placement
-from devkit.errors import BadValue, DebuggerUnreachable
+from devkit.errors import BadValue, DebuggerUnreachable, DevkitError, MappingNotProved
 from devkit.recorded import Request
 from devkit.replayed import Case
 from devkit.running import Address, RunningService
@@ -326,3 +327,69 @@ def test_a_case_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
 )
 def test_numbers_may_differ_by_rounding(one: object, other: object, same: bool) -> None:
     assert replayed._same(one, other) is same
+
+
+# A stop where one raised.
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("../outside.py", MappingNotProved, "is not in the service"),
+        ("../../../../../../../../../../dev/zero", MappingNotProved, "is not in the service"),
+        ("link.py", MappingNotProved, "leads out of the service's folders, to .*outside"),
+        ("zero.py", MappingNotProved, "leads out of the service's folders, to /dev/zero"),
+        ("away/../../outside.py", MappingNotProved, "is not in the service"),
+        ("gone.py", BadValue, r"gone\.py is not there any more"),
+        ("fifo.py", BadValue, "is no source file"),
+        ("large.py", BadValue, "is no source file of at most 4 MB"),
+        ("folder", BadValue, "is no source file"),
+        ("a\0b", BadValue, "cannot be read"),
+        ("n" * 300, BadValue, r"n\.\.\. cannot be read: File name too long"),
+        ("\ud800", BadValue, "cannot be read"),
+        ("loop.py", BadValue, "cannot be read"),
+        ("score.py/inner.py", BadValue, "cannot be read"),
+    ],
+)
+def test_a_file_that_a_container_names_is_one_of_the_services_or_is_not_read(
+    tmp_path: Path, name: str, code: type[DevkitError], message: str
+) -> None:
+    root = tmp_path / "ws"
+    (root / "folder").mkdir(parents=True)
+    (root / "score.py").write_text("x = 1\n")
+    (tmp_path / "outside.py").write_text("x = 1\n")
+    (root / "link.py").symlink_to(tmp_path / "outside.py")
+    (root / "zero.py").symlink_to("/dev/zero")
+    (root / "away").symlink_to(tmp_path)
+    (root / "loop.py").symlink_to(root / "loop.py")
+    os.mkfifo(root / "fifo.py")
+    with (root / "large.py").open("wb") as large:
+        large.truncate(5 << 20)
+    made = SimpleNamespace(
+        name="s",
+        root=root,
+        debug=Address("127.0.0.1", 9),
+        mappings=(Placement(root, PurePosixPath("/app")),),
+    )
+    failure = {"file": f"/app/{name}", "line": 1}
+    found = recorded._request({**WHOLE, "failure": failure}, made.mappings)
+    with pytest.raises(code, match=message) as refused:
+        replayed.stopped(cast(RunningService, made), found)
+    assert refused.value.hint
+
+
+def test_a_file_of_the_service_is_read_through_a_link_within_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "score.py").write_text("x = 1\n")
+    (tmp_path / "ws").symlink_to(tmp_path / "real")
+    (tmp_path / "ws" / "same.py").symlink_to("score.py")
+    mapping = Placement(tmp_path / "ws", PurePosixPath("/app"))
+    target = breaking.Target(Address("127.0.0.1", 9), tmp_path, (mapping,))
+    assert breaking._content(target, tmp_path / "ws" / "same.py") == b"x = 1\n"
+
+
+def test_a_stop_in_a_file_that_has_gone_since_is_shown_without_its_lines() -> None:
+    assert str(replayed.Stop(Path("/none.py"), 3, {"x": "1"})).splitlines() == [
+        "Stopped in /none.py:3",
+        "  x = 1",
+    ]
