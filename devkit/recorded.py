@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from devkit.debug.wire import Message, ask
+from devkit.debug.wire import NO_SENSE, Message, ask, duration, whole
 from devkit.engine import Placement
 from devkit.errors import BadValue, DebuggerUnreachable, NoService
 from devkit.request import localized
@@ -32,8 +31,6 @@ _NOT_SENT_AGAIN = {
 _WORDS = ("last", "last-failed")
 # More digits than any id has; int() refuses thousands of them.
 _MOST_DIGITS = 15
-# Past the year 9000 there is no local time.
-_MOST_TIME = 2.2e11
 _TIMEOUT_S = 10.0
 
 
@@ -213,7 +210,7 @@ def _sense() -> Iterator[None]:
     """What comes from a container is taken as it should be, or refused."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except NO_SENSE as error:
         raise DebuggerUnreachable(
             f"The runtime's answer makes no sense: {error!r}.",
             hint="Was the image made by another version of devkit? `devkit run` makes it anew.",
@@ -222,12 +219,12 @@ def _sense() -> Iterator[None]:
 
 def _entry(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Entry:
     return Entry(
-        id=_whole(item["id"]),
-        time=_duration(item["time"]),
+        id=whole(item["id"]),
+        time=duration(item["time"]),
         method=str(item["method"]),
         path=str(item["path"]),
-        status=None if item["status"] is None else _whole(item["status"]),
-        ms=None if item["ms"] is None else _duration(item["ms"]),
+        status=None if item["status"] is None else whole(item["status"]),
+        ms=None if item["ms"] is None else duration(item["ms"]),
         is_failing=bool(item["is_failing"]),
         error=localized(str(item["error"]), mappings) if item["error"] else None,
     )
@@ -241,13 +238,13 @@ def _request(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Request:
         headers=tuple((str(name), str(value)) for name, value in item["headers"]),
         masked=tuple(map(str, item["masked"])),
         body=base64.b64decode(item["body"], validate=True),
-        body_bytes=_whole(item["body_bytes"]),
+        body_bytes=whole(item["body_bytes"]),
         is_replayable=bool(item["is_replayable"]),
         answer=base64.b64decode(item["answer"], validate=True),
-        answer_bytes=_whole(item["answer_bytes"]),
+        answer_bytes=whole(item["answer_bytes"]),
         traceback=localized(str(failure.get("traceback") or ""), mappings),
         file=localized(str(file), mappings) if file else None,
-        line=None if line is None else _whole(line),
+        line=None if line is None else whole(line),
         variables=tuple((str(name), str(value)) for name, value in failure.get("locals") or ()),
     )
 
@@ -255,8 +252,8 @@ def _request(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Request:
 def _worker(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Worker:
     running, threads = item["running_s"], item["threads"]
     return Worker(
-        pid=_whole(item["pid"]),
-        running_s=None if running is None else _duration(running),
+        pid=whole(item["pid"]),
+        running_s=None if running is None else duration(running),
         threads=None if threads is None else tuple(_thread(one, mappings) for one in threads),
     )
 
@@ -265,23 +262,9 @@ def _thread(item: Mapping[str, Any], mappings: Sequence[Placement]) -> Thread:
     frames = tuple(
         Place(
             localized(str(frame["file"]), mappings),
-            None if frame["line"] is None else _whole(frame["line"]),
+            None if frame["line"] is None else whole(frame["line"]),
             str(frame["function"]),
         )
         for frame in item["frames"]
     )
     return Thread(str(item["name"]), bool(item["is_main"]), frames)
-
-
-def _whole(value: Any) -> int:
-    made = int(value)
-    if not 0 <= made < 10**_MOST_DIGITS:
-        raise ValueError("a number out of range")
-    return made
-
-
-def _duration(value: Any) -> float:
-    made = float(value)
-    if not (math.isfinite(made) and 0 <= made <= _MOST_TIME):
-        raise ValueError("a time out of range")
-    return made

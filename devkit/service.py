@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from devkit.debug.wire import Message, ask
+from devkit.debug.wire import NO_SENSE, Message, ask, duration, whole
 from devkit.engine import Placement
 from devkit.errors import ContainerDied, DebuggerUnreachable, InitFailed, NotReady
 from devkit.request import Answer, invoke, localized
@@ -29,6 +29,9 @@ __all__ = [
 _SLICE_S = 1.0
 # Between tries while nothing listens yet; far below what a start takes.
 _RETRY_S = 0.02
+_MOST_LINES = 10**7
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Failure:
     function: str | None
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file else ""
+        line = f":{self.line}" if self.line else ""
+        place = f"{self.file}{line}: " if self.file else ""
         in_function = self.function not in (None, "<module>")
         return f"{place}{f'{self.function}() raised ' if in_function else ''}{self.kind}" + (
             f": {self.message}" if self.message else ""
@@ -155,37 +159,54 @@ def _status(body: Message, mappings: Sequence[Placement]) -> Status:
     try:
         return Status(
             state=str(body["state"]),
-            generation=int(body["generation"]),
-            pid=body.get("pid"),
+            generation=whole(body["generation"]),
+            pid=_if_any(whole, body.get("pid")),
             debug=bool(body.get("debug")),
             attached=_attached(attached) if attached else None,
             error=_failure(error, mappings) if error else None,
             python=str(body.get("python", "")),
-            init_ms=body.get("init_ms"),
-            reload_ms=body.get("reload_ms"),
-            watched=int(body.get("watched") or 0),
+            init_ms=_if_any(duration, body.get("init_ms")),
+            reload_ms=_if_any(duration, body.get("reload_ms")),
+            watched=whole(body.get("watched") or 0),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+    except NO_SENSE as problem:
         raise DebuggerUnreachable(
             f"The runtime answered with a status that makes no sense: {problem!r}.",
             hint="Was the image made by another version of devkit? `devkit run` makes it anew.",
         ) from problem
 
 
+def _if_any(read: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else read(value)
+
+
 def _attached(attached: Mapping[str, Any]) -> Attached:
-    return Attached(str(attached.get("client")), float(attached.get("since") or 0))
+    return Attached(str(attached.get("client")), duration(attached.get("since") or 0))
 
 
 def _failure(error: Mapping[str, Any], mappings: Sequence[Placement]) -> Failure:
-    remote, line = error.get("file"), error.get("line")
+    remote = error.get("file")
     return Failure(
         kind=str(error.get("type") or "Error"),
         message=str(error.get("message") or ""),
         traceback=localized(str(error.get("traceback") or ""), mappings),
         file=_local(PurePosixPath(remote), mappings) if remote else None,
-        line=int(line) if line is not None else None,
-        function=error.get("function"),
+        line=_if_any(_line, error.get("line")),
+        function=_if_any(_text, error.get("function")),
     )
+
+
+def _line(value: Any) -> int | None:
+    """A line as a traceback has them; None for a number that is no line's."""
+    if not isinstance(value, int):
+        raise TypeError("a line that is no number")
+    return value if value is not True and 0 < value < _MOST_LINES else None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name that is no text")
+    return value
 
 
 def _local(remote: PurePosixPath, mappings: Sequence[Placement]) -> Path | PurePosixPath:

@@ -7,6 +7,7 @@ devkit's own requests too ("devkit/...", see `ask`). What a peer may send is bou
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ MAX_HEADER = 8 * 1024
 # A stack full of large locals stays far below it.
 MAX_BODY = 64 * 1024 * 1024
 _SEPARATOR = b"\r\n\r\n"
+# What taking an answer for what it should be raises where it is something else.
+NO_SENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+_MOST_WHOLE = 10**15
+# Past the year 9000 there is no local time.
+_MOST_TIME = 2.2e11
 
 
 class Channel:
@@ -190,6 +196,22 @@ def ask(
         ) from error
     finally:
         channel.close()
+
+
+def whole(value: Any) -> int:
+    """A count or an id out of an answer; raises one of NO_SENSE where it is none."""
+    made = int(value)
+    if not 0 <= made < _MOST_WHOLE:
+        raise ValueError("a number out of range")
+    return made
+
+
+def duration(value: Any) -> float:
+    """A time or a duration out of an answer, in any unit; raises one of NO_SENSE where none."""
+    made = float(value)
+    if not (math.isfinite(made) and 0 <= made <= _MOST_TIME):
+        raise ValueError("a time out of range")
+    return made
 
 
 def _say_goodbye(channel: Channel) -> None:

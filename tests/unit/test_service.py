@@ -143,7 +143,26 @@ def test_a_status_is_read_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"state": None}, {"generation": "x"}, {"attached": 5}, {"error": "x"}]
+    "change",
+    [
+        {"state": None},
+        {"generation": "x"},
+        {"attached": 5},
+        {"error": "x"},
+        {"generation": 1e999},
+        {"generation": -1},
+        {"watched": 1e999},
+        {"watched": 10**400},
+        {"pid": [1]},
+        {"init_ms": 1e999},
+        {"reload_ms": float("nan")},
+        {"attached": {"client": "x", "since": 10**4200}},
+        {"attached": {"client": "x", "since": 1e999}},
+        {"error": {**ERROR, "line": 1e999}},
+        {"error": {**ERROR, "line": "7"}},
+        {"error": {**ERROR, "file": ["a"]}},
+        {"error": {**ERROR, "function": ["init"]}},
+    ],
 )
 def test_a_status_that_makes_no_sense_is_no_status(change: dict[str, Any]) -> None:
     body = {**STATUS, **change}
@@ -159,6 +178,16 @@ def test_an_error_is_placed_in_the_local_file_of_the_longest_mapping() -> None:
     assert (error.file, error.line) == (Path("/work/lib/a.py"), 7)
     assert error.traceback.startswith('File "/work/lib/a.py", line 7')
     assert str(error) == "/work/lib/a.py:7: init() raised ValueError: no model"
+
+
+@pytest.mark.parametrize("line", [0, -5, True, False, 10**7, 10**4000])
+def test_a_line_that_no_file_has_is_left_out(line: int) -> None:
+    failed = {**STATUS, "state": "failed", "error": {**ERROR, "line": line}}
+    with runtime(lambda *_: failed) as port:
+        error = service.status("127.0.0.1", port, mappings=MAPPINGS).error
+    assert error is not None
+    assert error.line is None
+    assert str(error) == "/work/lib/a.py: init() raised ValueError: no model"
 
 
 def test_waiting_ends_when_the_wanted_generation_serves() -> None:
