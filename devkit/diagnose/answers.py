@@ -248,7 +248,9 @@ def _raised(body: bytes) -> list[Raised] | None:
     if chains:
         return chains[-1]
     line, file = error.get("line"), error.get("file")
-    frames = (Frame(file, line, "run"),) if isinstance(file, str) and isinstance(line, int) else ()
+    # True is an int, and no line.
+    number = line if isinstance(line, int) and line is not True else 0
+    frames = (Frame(file, number, "run"),) if isinstance(file, str) else ()
     return [Raised(str(error.get("type")), str(error.get("message")), frames)]
 
 

@@ -206,12 +206,12 @@ class Case:
 
         A frame whose line is another one by now says nothing: it was corrected since.
         """
-        seen = dict[tuple[str, str, int], Raised]()
+        seen = dict[tuple[str, str, int | None], Raised]()
         for chain in reversed(raised.chains(self.log)):
             one = self.ours(chain)
             spot = self.spot(one)
             if spot is None or not spot.is_stale:
-                key = (one.kind, spot.file if spot else str(one), spot.line if spot else 0)
+                key = (one.kind, spot.file if spot else str(one), spot.line if spot else None)
                 seen.setdefault(key, one)
         return tuple(seen.values())
 
@@ -225,8 +225,11 @@ class Case:
         for frame in reversed(one.frames):
             path = self.places.local(frame.file)
             if path is not None:
-                phase = _phase(one)
-                return Spot(self.shown(path), frame.line, phase, _is_stale(path, frame))
+                text = _text(path, frame.line)
+                # A frame of several lines is shown by its first one only, or by another.
+                is_stale = bool(frame.text) and (text or "").strip() != frame.text
+                line = None if text is None else frame.line
+                return Spot(self.shown(path), line, _phase(one), is_stale)
         return None
 
     def shown(self, path: Path) -> str:
@@ -256,10 +259,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Spot:
-    """A line of the user's, and in what it ran: "import", "init" or "run"."""
+    """A line of the user's, and in what it ran: "import", "init" or "run".
+
+    `line` is None where the file has no such line.
+    """
 
     file: str
-    line: int
+    line: int | None
     phase: str
     is_stale: bool = False
 
@@ -277,13 +283,10 @@ def _phase(one: Raised) -> str:
     return "init" if "init" in functions or "invoke_init" in functions else "import"
 
 
-def _is_stale(path: Path, frame: raised.Frame) -> bool:
-    if not frame.text:
-        return False
+def _text(path: Path, number: int) -> str | None:
+    """A line of a file; None where it has no such line."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            here = next((text for n, text in enumerate(file, 1) if n == frame.line), "")
+            return next((text for n, text in enumerate(file, 1) if n == number), None)
     except OSError:
-        return False
-    # A frame of several lines is shown by its first one only, or by another.
-    return here.strip() != frame.text
+        return None

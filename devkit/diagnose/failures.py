@@ -18,7 +18,7 @@ def loading(case: Case) -> Iterator[Finding]:
     if status and status.error and not status.is_ready:
         chain = (raised.chains(status.error.traceback) or [[]])[-1]
         error = status.error
-        frame = Frame(str(error.file), error.line or 1, error.function or "<module>")
+        frame = Frame(str(error.file), error.line or 0, error.function or "<module>")
         plain = Raised(error.kind, error.message, (frame,) if error.file else ())
         one = case.ours(chain) if chain else plain
         yield explained(case, one if case.spot(one) else plain, "init")
@@ -139,4 +139,4 @@ def _plain(case: Case, one: Raised, spot: Spot | None, phase: str) -> Finding:
 
 def _source(case: Case, spot: Spot | None) -> str:
     found = next((s for s in case.scripts if spot and s.name == spot.file), None)
-    return found.line(spot.line) if found and spot else ""
+    return found.line(spot.line or 0) if found and spot else ""

@@ -80,6 +80,8 @@ def of_raised(case: Case, one: Raised, spot: Spot) -> Finding | None:
     if one.kind != "ModuleNotFoundError" or "'" not in one.message:
         return None
     module = one.message.split("'")[1]
+    if not all(part.isidentifier() for part in module.split(".")):
+        return None
     if module in ("main", "score", case.workspace.config.entry_script.removesuffix(".py")):
         return None
     if module == "devkit" or sources.is_local(module, (case.workspace.root, *case.folders)):

@@ -214,6 +214,12 @@ def test_an_init_that_failed_is_said_by_the_runtime(started: Path, engine: Servi
     assert "ValueError: no weights" in found.findings[0].title
 
 
+def test_a_line_that_the_runtime_makes_up_is_left_out(started: Path, engine: ServingEngine) -> None:
+    engine.fail(f"{APP}/score.py", 1_000_000, "no weights")
+    found = diagnosis.diagnosed(again(started, engine))
+    assert places(found.findings) == [("init-raised", "score.py", None)]
+
+
 @pytest.mark.parametrize(
     ("code", "oom", "id_"),
     [

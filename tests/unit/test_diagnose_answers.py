@@ -136,6 +136,18 @@ def test_an_answer_is_explained(
     assert [(f.id, f.line) for f in found] == ([(id_, line)] if id_ else [])
 
 
+@pytest.mark.parametrize("line", [7, 1_000_000, 0, -5, True, 10**3999, "6", None])
+def test_a_line_that_the_file_does_not_have_is_left_out(tmp_path: Path, line: object) -> None:
+    error = {"type": "E", "message": "m", "file": f"{APP}/score.py", "line": line}
+    case = made(tmp_path, exchanges=(answered(500, {"error": error}),))
+    assert places(answers.of_exchanges(case)) == [("run-raised", "score.py", None)]
+
+
+def test_a_line_of_a_traceback_that_the_file_does_not_have_is_left_out(tmp_path: Path) -> None:
+    case = made(tmp_path, exchanges=(answered(500, failure("E", "m", 9_999_999)),))
+    assert places(answers.of_exchanges(case)) == [("run-raised", "score.py", None)]
+
+
 def test_a_server_that_is_not_healthy_is_said_so(tmp_path: Path) -> None:
     asked = Exchange(Answer(503, (), b"", 0.1), url="http://x/")
     case = made(tmp_path, exchanges=(asked,))

@@ -211,6 +211,11 @@ def test_a_module_that_left_the_standard_library_is_said_so(tmp_path: Path) -> N
         ("No module named 'outside'", "module-not-shipped"),
         ("No module named 'score'", None),
         ("No module named ", None),
+        ("No module named 'cv2.data'", "module-missing"),
+        ("No module named ''", None),
+        ("No module named 'a..b'", None),
+        ("No module named '\x1b[31m../../../etc'", None),
+        ("No module named '../../../../etc/passwd'", None),
     ],
 )
 def test_a_module_that_is_not_found_is_a_package_or_a_file_of_the_users(
