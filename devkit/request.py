@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -59,14 +62,14 @@ def invoke(
 ) -> Answer:
     """Send a request: POST when there is data, as JSON unless a header says otherwise.
 
-    Proxies are not used: the service is on this machine. `timeout_s` None waits as long as it
-    takes, which a request that stops at a breakpoint needs. Of a body longer than `most_bytes` the
-    rest is left unread: an answer may have no end.
+    Proxies are not used: the service is on this machine. `timeout_s` is for the whole answer; None
+    waits as long as it takes, which a request that stops at a breakpoint needs. Of a body longer
+    than `most_bytes` the rest is left unread: an answer may have no end.
 
     Raises:
         BadValue: a header, path or method that HTTP does not have.
-        NoService: nothing answers there.
-        NotReady: no answer in time.
+        NoService: nothing answers there, or the answer is cut off.
+        NotReady: no whole answer in time.
     """
     parts, port = _address(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -77,14 +80,57 @@ def invoke(
     started = time.perf_counter()
     with _failures_said(url, timeout_s):
         connection = kind(str(parts.hostname), port, timeout=timeout_s)
+        if timeout_s is not None:
+            deadline = time.monotonic() + timeout_s
+            connection.response_class = partial(_Response, deadline=deadline)  # type: ignore[assignment]
         try:
             connection.request(method or ("GET" if data is None else "POST"), target, data, given)
             response = connection.getresponse()
-            body = response.read(most_bytes)
+            body = _whole(response, most_bytes)
         finally:
             connection.close()
     seconds = time.perf_counter() - started
     return Answer(response.status, tuple(response.getheaders()), body, seconds)
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer of which head and body have come by a deadline, or TimeoutError."""
+
+    def __init__(self, sock: socket.socket, *args: Any, deadline: float, **named: Any) -> None:
+        super().__init__(sock, *args, **named)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Timed(sock, deadline))
+
+
+class _Timed(io.RawIOBase):
+    """What a socket receives; its own timeout would start anew with each byte."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._sock.settimeout(remaining)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _whole(response: http.client.HTTPResponse, most_bytes: int | None) -> bytes:
+    body = response.read(most_bytes)
+    # Read up to a size, http.client says nothing of what is missing.
+    if response.length and (most_bytes is None or len(body) < most_bytes):
+        raise http.client.IncompleteRead(body, response.length)
+    return body
 
 
 def _address(url: str) -> tuple[SplitResult, int | None]:
@@ -110,6 +156,12 @@ def _failures_said(url: str, timeout_s: float | None) -> Iterator[None]:
         raise NotReady(
             f"{url} did not answer within {timeout_s:g} s.",
             hint="Is it stopped at a breakpoint? `devkit status` tells; no --timeout waits for it.",
+        ) from error
+    except http.client.IncompleteRead as error:
+        of = f" of {len(error.partial) + error.expected}" if error.expected else ""
+        raise NoService(
+            f"The answer of {url} was cut off after {len(error.partial)}{of} bytes.",
+            hint="`devkit logs` says whether the service ended meanwhile.",
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoService(

@@ -99,8 +99,8 @@ def health(case: Case) -> Iterator[Finding]:
     if case.unanswered is not None:
         yield Finding(
             "no-answer", "error", case.unanswered.message,
-            "Nothing listens there, or it does not come to an answer: the service does not run, "
-            "has another address, or its code hangs.",
+            "Nothing listens there, or it does not come to the end of an answer: the service does "
+            "not run, has another address, ended meanwhile, or its code hangs.",
             case.unanswered.hint or "`devkit status` says whether it runs, and where.",
         )  # fmt: skip
     for exchange in case.exchanges:

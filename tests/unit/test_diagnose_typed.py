@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from devkit.cli import diagnose as typed
 from devkit.cli.commands import cli
 from tests.diagnosing import APP, SCORE
+from tests.peer import Connection, peer
 from tests.serving_engine import ServingEngine
 
 Type = Callable[..., tuple[int, dict[str, Any]]]
@@ -68,6 +69,17 @@ def test_a_closed_port_is_a_finding_among_the_others(diagnose: Type, tmp_path: P
     code, said = diagnose("--url", "http://127.0.0.1:1/score")
     assert code == 1
     assert [f["id"] for f in said["findings"]] == ["entry-script-broken", "no-answer"]
+
+
+def test_an_answer_that_is_cut_off_is_a_finding(diagnose: Type) -> None:
+    def serve(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+
+    with peer(serve) as port:
+        code, said = diagnose("--url", f"http://127.0.0.1:{port}")
+    assert (code, [f["id"] for f in said["findings"]]) == (1, ["no-answer"])
+    assert "cut off after 3 of 9 bytes" in said["findings"][0]["title"]
 
 
 TRACEBACK = (

@@ -118,6 +118,54 @@ def test_no_service_and_no_answer_are_two_things() -> None:
         service.invoke(f"http://127.0.0.1:{port}/score")
 
 
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\n\r\n", b"x")],
+    ids=["head", "body"],
+)
+def test_an_answer_without_an_end_is_given_up_in_time(start: bytes, more: bytes) -> None:
+    def serve(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.sock.sendall(start)
+        while True:  # until the client has closed
+            connection.sock.sendall(more)
+
+    with peer(serve) as port, pytest.raises(NotReady, match=r"within 0\.2 s"):
+        service.invoke(f"http://127.0.0.1:{port}/score", timeout_s=0.2)
+
+
+@pytest.mark.parametrize("most_bytes", [None, 1000])
+@pytest.mark.parametrize("timeout_s", [None, 10])
+@pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        (b"Content-Length: 100\r\n\r\nabc", "3 of 100 bytes"),
+        (b"Content-Length: 100\r\n\r\n", "0 of 100 bytes"),
+        (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "3 bytes"),
+    ],
+)
+def test_an_answer_that_is_cut_off_is_said_to_be(
+    answer: bytes, came: str, timeout_s: float | None, most_bytes: int | None
+) -> None:
+    def serve(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\n" + answer)
+
+    with peer(serve) as port, pytest.raises(NoService, match=f"cut off after {came}"):
+        service.invoke(f"http://127.0.0.1:{port}/score", timeout_s=timeout_s, most_bytes=most_bytes)
+
+
+@pytest.mark.parametrize("most_bytes", [2, 3])
+def test_of_a_long_answer_the_rest_is_left_unread(most_bytes: int) -> None:
+    def serve(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+
+    with peer(serve) as port:
+        answer = service.invoke(f"http://127.0.0.1:{port}/score", most_bytes=most_bytes)
+    assert answer.body == b"abc"[:most_bytes]
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://x/", "", "http://"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(BadValue):
