@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def _machine(app: App) -> Machine:
     try:
         workspace = app.workspace()
     except ConfigError as error:
-        return Machine(app.root.resolve(), problem=error, engine=choice)
+        return Machine(Path(os.path.realpath(app.root)), problem=error, engine=choice)
     return Machine(workspace.root, workspace, engine=choice)
 
 

@@ -136,7 +136,7 @@ class Workspace(BaseModel):
     @property
     def source(self) -> Path:
         """The source directory D, absolute; its name is a folder below the application root."""
-        return (self.root / self.config.source_directory).resolve()
+        return Path(os.path.realpath(self.root / self.config.source_directory))
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def load(
         UnknownKey: a key that devkit does not know, with file:line and the nearest name.
         BadValue: a value that does not fit, with where it stands and what is allowed.
     """
-    root = root.resolve()
+    root = Path(os.path.realpath(root))
     if not root.is_dir():
         raise BadValue(f"{root} is not a folder.", hint="Name the service's folder with -C DIR.")
     written = _written(root, file)

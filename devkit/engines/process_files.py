@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import tempfile
@@ -56,7 +57,7 @@ def unpack(tar: BinaryIO, folder: Path) -> None:
                     hint="Copy what it leads to instead, or leave it out.",
                 )
             target = folder / member.name
-            if not target.resolve().is_relative_to(folder.resolve()):
+            if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
                 _leave(target, content)
             elif content is None:
                 target.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def packed(source: Path, *, name: str) -> Iterator[bytes]:
     """Yield a file or folder as a tar stream; a link at the top is followed, one inside is kept."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
-            archive.add(source.resolve(), arcname=name)
+            archive.add(os.path.realpath(source), arcname=name)
         file.seek(0)
         while data := file.read(_CHUNK):
             yield data
@@ -77,8 +78,9 @@ def packed(source: Path, *, name: str) -> Iterator[bytes]:
 def _leave(target: Path, content: IO[bytes] | None) -> None:
     same = target.is_dir() if content is None else target.is_file()
     if not same or (content is not None and content.read() != target.read_bytes()):
+        real = os.path.realpath(target)
         raise Unsupported(
-            f"{target.resolve()} is not the service's own: a process has the workspace's files.",
+            f"{real} is not the service's own: a process has the workspace's files.",
             hint="Change the file there.",
         )
 

@@ -187,7 +187,7 @@ def _walked(
             if _NEVER_NAMES.fullmatch(entry.name) or path in leave_out:
                 continue
             ignored = rules.ignores(relative)
-            if ignored and not (entry.is_dir() and rules.keep_below(relative)):
+            if ignored and not (path.is_dir() and rules.keep_below(relative)):
                 continue
             if _KEY_NAMES.fullmatch(entry.name):
                 yield _Dropped(relative, "key")
@@ -203,7 +203,7 @@ def _walked(
 
 
 def _link(path: Path, top: Path, relative: str) -> Iterator[Path | _Dropped]:
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
     if path.readlink().is_absolute() or not target.is_relative_to(top):
         yield _Dropped(relative, "link")
     else:

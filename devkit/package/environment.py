@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -81,7 +82,7 @@ def read(workspace: Workspace) -> Environment:
     if name is None:
         note = "No environment file: the image has no packages of your own."
         return Environment(DEFAULT_PYTHON, "", "", Requirements(), notes=(note,))
-    path = (workspace.root / name).resolve()
+    path = Path(os.path.realpath(workspace.root / name))
     if not path.is_file():
         raise EnvironmentInvalid(
             f"The environment file {name} is not there.",

@@ -111,7 +111,7 @@ def shown(path: Path, root: Path) -> str:
 
 
 def _read(path: Path, root: Path, *, place: str, within: tuple[Path, ...]) -> Requirements:
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if path in within:
         return Requirements()
     try:
@@ -225,7 +225,7 @@ def _local(text: str, place: str, path: Path, root: Path) -> Local | None:
         return None
     written = Path(match["path"].strip()).expanduser()
     for base in (root, path.parent):
-        found = (base / written).resolve()
+        found = Path(os.path.realpath(base / written))
         if found.exists():
             return Local(found, match["extras"] or "", place)
     raise EnvironmentInvalid(

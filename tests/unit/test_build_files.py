@@ -122,6 +122,23 @@ def test_links_inside_stay_links_and_links_outwards_are_dropped(tmp_path: Path) 
     )
 
 
+def test_a_link_to_itself_is_one_that_leads_nowhere(tmp_path: Path) -> None:
+    fill(tmp_path, "score.py", "net/w")
+    for name in ("loop", "ignored"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "absolute").symlink_to(tmp_path / "absolute")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / ".dockerignore").write_text("ignored\n!ignored/a")
+    found = build_files.source(tmp_path, UNDER, ignore=tmp_path, leave_out={tmp_path / "net"})
+    assert {file.path.name: file.link for file in found.files if file.link} == {
+        "loop": "loop",
+        "nowhere": "gone",
+    }
+    assert found.notes == ("Left out, as these links lead out of the source directory: absolute.",)
+    (tmp_path / "net/loop").symlink_to("loop")
+    assert [file.path.name for file in build_files.whole(tmp_path / "net", UNDER)] == ["w"]
+
+
 def test_only_the_run_bit_of_a_mode_is_kept(tmp_path: Path) -> None:
     fill(tmp_path, "a", "b")
     (tmp_path / "a").chmod(0o700)
