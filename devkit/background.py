@@ -21,14 +21,19 @@ from devkit.engine import Engine
 from devkit.engines import connect
 from devkit.errors import EngineError
 from devkit.in_step import Order, connecting, opened
+from devkit.own_folder import opened as opened_file
+from devkit.own_folder import usable
 from devkit.running import RunningService
 from devkit.sync import control
+from devkit.sync.ancestor import Ancestor
+from devkit.sync.journal import Journal
 from devkit.sync.loop import Loop
 from devkit.sync.news import News
 from devkit.sync.watch import watched
 
 log = logging.getLogger(__name__)
 
+_STARTING = "Starting."
 _START_TIMEOUT_S = 30
 _RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
@@ -57,13 +62,17 @@ def started(order: Order) -> control.Running:
     """Join the sync of a service, or start one that outlives this process.
 
     Raises:
+        OwnFolderUnusable: what it does cannot be written down.
         EngineError: it could not be started, and its last words.
     """
     found = running(order.root, order.service, order.container_id)
     if found is not None:
         return found
+    refuse_unstorable(order)
     log_file = control.log_path(order.root, order.service)
-    with log_file.open("ab") as output:
+    with os.fdopen(opened_file(log_file, os.O_WRONLY | os.O_APPEND), "ab", 0) as output:
+        with usable(log_file):
+            output.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {_STARTING}\n".encode())
         process = subprocess.Popen(
             [sys.executable, "-m", "devkit.keeper", *_arguments(order)],
             stdin=subprocess.DEVNULL,
@@ -82,7 +91,21 @@ def started(order: Order) -> control.Running:
             process.wait(0.02)
             break
     words = log_file.read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
+    if words.endswith(_STARTING):
+        ended = process.poll()
+        words = "it does not answer." if ended is None else f"it ended with exit code {ended}."
     raise EngineError(f"The sync did not start: {words}", hint=f"All of it is in {log_file}.")
+
+
+def refuse_unstorable(order: Order) -> None:
+    """See that what a sync does can be written down, before it does anything.
+
+    Raises:
+        OwnFolderUnusable: it cannot.
+    """
+    with Journal(order.root) as journal, Ancestor.of(order.root, order.container_id) as ancestor:
+        journal.make()
+        ancestor.make()
 
 
 def _arguments(order: Order) -> Iterable[str]:
@@ -205,15 +228,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("devkit.engines").setLevel(logging.WARNING)
     order = _order(sys.argv[1:])
-    with control.only_one(order.root, order.service) as is_mine:
-        if not is_mine:
-            log.info("Another process does so already.")
-            return
-        try:
+    try:
+        with control.only_one(order.root, order.service) as is_mine:
+            if not is_mine:
+                log.info("Another process does so already.")
+                return
             keeper = _Keeper(order)
             with control.Control(order.root, order.service, order.container_id) as controls:
                 signal.signal(signal.SIGTERM, lambda *_: controls.stop())
                 keeper.run(controls)
-        except (EngineError, OSError) as error:
-            log.error("%s", error)
-            sys.exit(1)
+    except (EngineError, OSError) as error:
+        log.error("%s", error)
+        sys.exit(1)

@@ -20,6 +20,7 @@ from devkit.errors import (
     DevkitError,
     EngineError,
     NoService,
+    OwnFolderUnusable,
     SyncHalted,
 )
 from devkit.packaging import BuildOptions
@@ -229,6 +230,10 @@ def _in_step(session: Session, running: RunningService, *, pull_back: bool) -> N
             session.syncing("pull").once(dry_run=False)
     except SyncHalted as halted:
         raise SyncHalted(halted.message, hint=_HALTED_HINT) from halted
+    except OwnFolderUnusable as error:
+        if not error.is_only_read:
+            raise
+        session.note(f"What the workspace has is not brought in: {error}")
 
 
 def _here(session: Session) -> Here:

@@ -105,8 +105,9 @@ def saved(
     except ContainerMissing:
         return None
     except OSError as error:
+        why = str(error).removesuffix(".")
         raise SyncHalted(
-            f"What was edited in the container {container.name} cannot be kept: {error}.",
+            f"What was edited in the container {container.name} cannot be kept: {why}.",
             hint=f"Make room in {root}, or correct its rights. To give the edits up: "
             f"`docker rm --force {container.name}`",
         ) from error

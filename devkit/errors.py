@@ -3,7 +3,8 @@
     DevkitError                     exit 1
       ConfigError                   exit 2: what the user wrote or has in the workspace
         UnknownKey, BadValue, EntryScriptMissing, EntryScriptBroken, EnvironmentInvalid,
-        NoBuildForPython, ModelMissing, LaunchFileBroken, SecretRefused, RemoteDebugRefused
+        NoBuildForPython, ModelMissing, LaunchFileBroken, SecretRefused, RemoteDebugRefused,
+        OwnFolderUnusable
       EngineError                   exit 3: the container engine
         NoEngine, EngineDenied, Unsupported, PortInUse, NameInUse, ImageMissing,
         ContainerMissing, NotOurs
@@ -21,6 +22,8 @@ class name is the stable code that programs key on; the texts may change.
 """
 
 from __future__ import annotations
+
+from errno import EACCES, EPERM, EROFS
 
 
 class DevkitError(Exception):
@@ -83,6 +86,25 @@ class SecretRefused(ConfigError):
 
 class RemoteDebugRefused(ConfigError):
     """The debugger would have listened beyond loopback without an explicit yes."""
+
+
+class OwnFolderUnusable(ConfigError, OSError):
+    """The workspace's .devkit, or a file in it; an OSError, too, for steps that can do without."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, number: int | None = None, why: str = ""
+    ) -> None:
+        """Make it; `number` and `why` are the system's."""
+        super().__init__(message, hint=hint)
+        self.errno, self.strerror = number, why or None
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def is_only_read(self) -> bool:
+        """Whether it is sound, and this user may not write to it."""
+        return self.errno in (EACCES, EPERM, EROFS)
 
 
 class EngineError(DevkitError):

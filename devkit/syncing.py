@@ -152,7 +152,7 @@ class Syncing:
         """Start or join it, for a service that is there without it, too: a failure is told only."""
         try:
             self.in_step()
-        except (EngineError, ConfigError, SyncHalted) as error:
+        except (EngineError, ConfigError, SyncHalted, OSError) as error:
             note(f"Workspace and container are not kept in step: {error}")
 
     @contextmanager
@@ -181,9 +181,11 @@ class Syncing:
 
         Raises:
             SyncHalted: it could lose files.
+            OwnFolderUnusable: what is done cannot be written down; nothing is done.
         """
         if dry_run:
             return Once(self.diff(), {}, is_done=False)
+        background.refuse_unstorable(self._order)
         if not in_step.can_run_agent(self._running.engine, self._running.container):
             return self._shown(in_step.by_archive(self._order, self._running))
         found = self.find()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from devkit.errors import NameInUse
-from devkit.own_folder import own_folder
+from devkit.own_folder import opened, own_folder
 
 try:
     import fcntl
@@ -26,7 +27,7 @@ def taken(root: Path, service: str) -> Iterator[None]:
     """
     file = None
     with suppress(OSError):  # a workspace that cannot be written to has no lock
-        file = (own_folder(root) / _FILE).open("a")
+        file = os.fdopen(opened(own_folder(root) / _FILE, os.O_WRONLY | os.O_APPEND), "a")
     if file is None or fcntl is None:
         yield
         return

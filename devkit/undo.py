@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from devkit.errors import BadValue
 from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Moved, reason
@@ -28,8 +27,8 @@ def chosen(
         BadValue: there is no such change.
     """
     records = journal.records(service=service)
-    undone = {int(r.why.removeprefix(_UNDO)) for r in records if r.why.startswith(_UNDO)}
-    undone |= _echoes(records)
+    whys = {r.why for r in records}
+    undone = {r.id for r in records if f"{_UNDO}{r.id}" in whys} | _echoes(records)
     left = [
         r for r in records if r.id not in undone and not r.why.startswith(_UNDO) and not _is_copy(r)
     ]
@@ -91,12 +90,10 @@ def _check(workspace: Workspace, journal: Journal, records: Sequence[Record]) ->
         path = record.path
         if now.get(path, workspace.look(path)) != record.new:
             raise _has_changed(journal, record, workspace.shown(path))
-        if _kind(record.old) == FILE and not _place(journal, record.old).exists():
-            raise BadValue(
-                f"What {workspace.shown(path)} had before change {record.id} is not kept any more.",
-                hint="`devkit sync log` lists other changes.",
-            )
-        now[path] = record.old
+        old = record.old
+        if old is not None and old.kind == FILE and not journal.holds(old.digest):
+            raise _is_gone(record, workspace.shown(path))
+        now[path] = old
 
 
 def _restore(workspace: Workspace, journal: Journal, record: Record) -> None:
@@ -111,20 +108,24 @@ def _restore(workspace: Workspace, journal: Journal, record: Record) -> None:
     elif old.kind == LINK:
         workspace.link(path, old.digest, now)
     else:
-        content = _place(journal, old).read_bytes()
+        content = journal.content(old.digest)
+        if content is None:
+            raise _is_gone(record, workspace.shown(path))
         workspace.write(path, content, now, old.executable)
 
 
+def _is_gone(record: Record, shown: str) -> BadValue:
+    return BadValue(
+        f"What {shown} had before change {record.id} is not kept any more.",
+        hint="`devkit sync log` lists other changes.",
+    )
+
+
 def _has_changed(journal: Journal, record: Record, shown: str) -> BadValue:
-    hint = "Look at it, and change it by hand."
-    if _kind(record.old) == FILE and _place(journal, record.old).exists():
-        hint = f"Its old content is {_place(journal, record.old)}"
+    hint, old = "Look at it, and change it by hand.", record.old
+    if old is not None and old.kind == FILE and journal.holds(old.digest):
+        hint = f"Its old content is {journal.place(old.digest)}"
     return BadValue(f"{shown} has changed since.", hint=hint)
-
-
-def _place(journal: Journal, old: Entry | None) -> Path:
-    assert old is not None
-    return journal.place(old.digest)
 
 
 def _kind(entry: Entry | None) -> str:

@@ -16,8 +16,6 @@ from devkit.sync.ancestor import Ancestor
 
 def digests(root: Path, container_id: str) -> Mapping[str, str]:
     """Return the sha256 of what was written last, by absolute path in the container."""
-    if not Ancestor.path(root, container_id).exists():
-        return {}
     try:
         with Ancestor.of(root, container_id) as ancestor:
             theirs = {path: there for path, (_, there) in ancestor.apart.items() if there}
@@ -48,8 +46,6 @@ def meet_version(root: Path, container_id: str, *, pull: bool) -> None:
 
 def has_version(root: Path, container_id: str) -> bool:
     """Whether a container has a version's files which are not the workspace's."""
-    if not Ancestor.path(root, container_id).exists():
-        return False
     with suppress(OSError), Ancestor.of(root, container_id) as ancestor:
         return bool(ancestor.apart or ancestor.meeting)
     return False

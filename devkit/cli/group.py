@@ -15,9 +15,15 @@ from devkit.cli.options import App, F, global_options
 from devkit.errors import ConfigError, DevkitError, Interrupted
 from devkit.output import Output
 
+_REFUSED_HINT = "Look at its rights, and whether the disk is full; `devkit doctor` may know more."
+
 
 class UsageError(ConfigError):
     """The words typed are not a command of devkit."""
+
+
+class SystemRefused(DevkitError):
+    """A file, a socket or the like of this machine that no step knew how to do without."""
 
 
 class Command(click.Command):
@@ -124,7 +130,13 @@ class Group(click.Group):
         except click.exceptions.NoArgsIsHelpError as asked:
             click.echo(asked.format_message(), err=True)
             code = asked.exit_code
-        except (DevkitError, click.ClickException, click.Abort, KeyboardInterrupt) as problem:
+        except (
+            DevkitError,
+            click.ClickException,
+            click.Abort,
+            OSError,
+            KeyboardInterrupt,
+        ) as problem:
             error = _as_error(problem)
             app.out.failure(error)
             code = error.exit_code
@@ -161,6 +173,8 @@ def _as_error(problem: BaseException) -> DevkitError:
         return UsageError(problem.format_message(), hint=f"`{help_line}` shows what can be typed.")
     if isinstance(problem, click.ClickException):
         return UsageError(problem.format_message())
+    if isinstance(problem, OSError):
+        return SystemRefused(f"The system refuses: {problem}.", hint=_REFUSED_HINT)
     return Interrupted("Interrupted.")
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from devkit.config import CONFIG_FILE, Workspace, schema
 from devkit.errors import BadValue
-from devkit.own_folder import NAME, own_folder
+from devkit.own_folder import NAME, own_file, own_folder
 
 SCHEMA_NAME = "schema.json"
 SCHEMA_PATH = f"{NAME}/{SCHEMA_NAME}"
@@ -76,7 +76,7 @@ def rendered(workspace: Workspace) -> str:
 
 
 def _store(root: Path, made: Initialised) -> None:
-    schema_path = own_folder(root) / SCHEMA_NAME
+    schema_path = own_file(own_folder(root) / SCHEMA_NAME)
     schema_path.write_text(json.dumps(schema(), indent=2) + "\n", "utf-8")
     made.path.write_text(made.text, "utf-8")
 

@@ -21,7 +21,7 @@ from devkit.doctor.check import Machine
 from devkit.doctor.reach import Reach
 from devkit.engine import Engine
 from devkit.engines.docker_asked import Asked
-from devkit.errors import EngineError
+from devkit.errors import EngineError, OwnFolderUnusable
 from devkit.own_folder import NAME
 from devkit.sync import control
 from devkit.sync.agent import places
@@ -78,7 +78,11 @@ def _alone(root: Path) -> Iterator[bool]:
     sync = root / NAME / "sync"
     services = sorted({path.stem for path in [*sync.glob("*.lock"), *sync.glob("*.json")]})
     with ExitStack() as held:
-        yield all(held.enter_context(control.only_one(root, service)) for service in services)
+        try:
+            is_alone = all(held.enter_context(control.only_one(root, name)) for name in services)
+        except OwnFolderUnusable:  # without a lock nobody knows
+            is_alone = False
+        yield is_alone
 
 
 def _if_alone(root: Path, do: Callable[[], object]) -> Callable[[], None]:
@@ -116,7 +120,8 @@ def _unlink_socket(path: Path) -> None:
 
 
 def _databases(own: Path) -> Iterator[Repair]:
-    for path in sorted([*(own / "sync").glob("*.db"), *(own / "trash").glob("journal.db")]):
+    trash = [] if (own / "trash").is_symlink() else [own / "trash" / "journal.db"]
+    for path in sorted([*(own / "sync").glob("*.db"), *trash]):
         if path.is_file() and not path.is_symlink() and _is_broken(path):
             aside = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
             text = f"set a broken database aside: {path} -> {aside.name}"

@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from devkit.own_folder import NAME, own_folder
+from devkit.own_folder import NAME, own_file, own_folder, own_path
 from devkit.sync import database as files
 from devkit.sync.agent.side import Entry
 
-_stored = partial(files.as_os_error, "the sync's state")
 _FOLDER = "sync"
 _VERSION = 1
 # Those of containers that are gone drop out by and by.
@@ -40,32 +39,33 @@ class Ancestor:
     """The entries that both sides had. A file that is broken or of another version is begun anew.
 
     `entries` is as on disk; `agree` changes both. `apart` is what differs on purpose: the
-    workspace's entry and the container's. Raises OSError where it cannot be stored.
+    workspace's entry and the container's. Who only reads makes nothing. Raises OwnFolderUnusable,
+    which is an OSError, where it cannot be stored.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _stored():
-            try:
-                self._database, self.entries = _opened(path)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise  # locked, or the disk is full: the file is sound
-                path.unlink(missing_ok=True)
-                self._database, self.entries = _opened(path)
-            self.apart = _apart(self._database)
+        self._stored = partial(files.as_os_error, "the sync's state", path)
+        self._database: sqlite3.Connection | None = None
+        self.entries = dict[str, Entry]()
+        self.apart = dict[str, tuple[Entry | None, Entry | None]]()
+        if own_file(path).exists():
+            with self._stored():
+                self._open()
 
     @property
     def meeting(self) -> str:
         """How both sides are to meet for the first time: "apart", "pull", or "" as ever."""
-        with _stored():
+        if self._database is None:
+            return ""
+        with self._stored():
             row = self._database.execute("SELECT how FROM meeting").fetchone()
         return row[0] if row else ""
 
     def meet(self, how: str) -> None:
         """Say how both sides are to meet for the first time; see `meeting`."""
-        with _stored(), self._database:
-            self._database.execute("INSERT INTO meeting VALUES (?)", (how,))
+        with self._stored(), self._writing() as database:
+            database.execute("INSERT INTO meeting VALUES (?)", (how,))
 
     def met(
         self,
@@ -81,10 +81,10 @@ class Ancestor:
         ]
         marks = ", ".join("?" * 7)
         self.agree(agreed)
-        with _stored(), self._database:
-            self._database.executemany(f"INSERT OR REPLACE INTO apart VALUES ({marks})", rows)
+        with self._stored(), self._writing() as database:
+            database.executemany(f"INSERT OR REPLACE INTO apart VALUES ({marks})", rows)
             if is_over:
-                self._database.execute("DELETE FROM meeting")
+                database.execute("DELETE FROM meeting")
         self.apart.update(apart)
 
     @staticmethod
@@ -94,12 +94,9 @@ class Ancestor:
 
     @classmethod
     def of(cls, root: Path, container_id: str) -> Self:
-        """Open the one of a container, in the workspace `root`; it is made where it is missing."""
-        folder = own_folder(root, _FOLDER)
-        path = cls.path(root, container_id)
-        if not path.exists():
-            _sweep(folder)
-        return cls(path)
+        """Open the one of a container, in the workspace `root`; it is made when it is written."""
+        own_path(root, _FOLDER)
+        return cls(cls.path(root, container_id))
 
     def __enter__(self) -> Self:
         return self
@@ -124,10 +121,10 @@ class Ancestor:
             for path, entry in new.items()
             if entry is not None
         ]
-        with _stored(), self._database:
-            self._database.executemany("DELETE FROM entries WHERE path = ?", gone)
-            self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", there)
-            self._database.executemany("DELETE FROM apart WHERE path = ?", met)
+        with self._stored(), self._writing() as database:
+            database.executemany("DELETE FROM entries WHERE path = ?", gone)
+            database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", there)
+            database.executemany("DELETE FROM apart WHERE path = ?", met)
         for (name,) in met:
             del self.apart[os.fsdecode(name)]
         for path, entry in new.items():
@@ -143,7 +140,9 @@ class Ancestor:
 
     def known(self, side: str) -> dict[str, bytes]:
         """Return the records (agent/known.py) of the files of a side, as they were kept."""
-        with _stored():
+        if self._database is None:
+            return {}
+        with self._stored():
             rows = self._database.execute("SELECT path, record FROM known WHERE side = ?", (side,))
             return {sys.intern(os.fsdecode(path)): record for path, record in rows}
 
@@ -158,13 +157,38 @@ class Ancestor:
         ]
         if not gone and not new:
             return
-        with _stored(), self._database:
-            self._database.executemany("DELETE FROM known WHERE side = ? AND path = ?", gone)
-            self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", new)
+        with self._stored(), self._writing() as database:
+            database.executemany("DELETE FROM known WHERE side = ? AND path = ?", gone)
+            database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", new)
+
+    def make(self) -> None:
+        """Make it now, and see that it can be written: for who is about to change something."""
+        with self._stored():
+            files.refuse_read_only(self._writing())
 
     def close(self) -> None:
         """Let go of the file."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self._database, self.entries = _opened(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # locked, or the disk is full: the file is sound
+            self._path.unlink(missing_ok=True)
+            self._database, self.entries = _opened(self._path)
+        self.apart = _apart(self._database)
+        return self._database
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._database is not None:
+            return self._database
+        folder = self._path.parent
+        if folder.parent.name == NAME:
+            _sweep(own_folder(folder.parent.parent, _FOLDER))
+        return self._open()
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
@@ -203,7 +227,7 @@ def _entry(kind: str | None, digest: bytes, executable: int) -> Entry | None:
 
 def _sweep(folder: Path) -> None:
     """Make room for one more."""
-    known = sorted(folder.glob("*.db"), key=lambda path: path.stat().st_mtime)
+    known = sorted(folder.glob("*.db"), key=lambda path: path.lstat().st_mtime)
     for path in known[: -(_MOST_CONTAINERS - 1)]:
         with suppress(OSError):
             path.unlink()

@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from devkit.errors import EngineError, SyncHalted
-from devkit.own_folder import own_folder
+from devkit.own_folder import opened, own_file, own_folder, own_path, stored
 
 if TYPE_CHECKING:
     from devkit.sync.loop import Loop
@@ -34,15 +34,23 @@ _BEGIN_TIMEOUT_S = 30
 
 
 def log_path(root: Path, service: str) -> Path:
-    """Where the process that keeps a service in step writes what it does."""
-    return own_folder(root, _FOLDER) / f"{service}.log"
+    """Where the process that keeps a service in step writes what it does.
+
+    Raises:
+        OwnFolderUnusable: it cannot do so there.
+    """
+    return own_file(own_folder(root, _FOLDER) / f"{service}.log")
 
 
 @contextmanager
 def only_one(root: Path, service: str) -> Iterator[bool]:
-    """Be the one that keeps a service in step; yield False where another one is."""
+    """Be the one that keeps a service in step; yield False where another one is.
+
+    Raises:
+        OwnFolderUnusable: there can be no lock.
+    """
     path = own_folder(root, _FOLDER) / f"{service}.lock"
-    with path.open("a") as file:
+    with os.fdopen(opened(path, os.O_WRONLY | os.O_APPEND), "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,7 +74,7 @@ class Control:
         self._listener = Listener(address, "AF_UNIX", authkey=self._key)
         threading.Thread(target=self._accept, daemon=True, name="sync control").start()
         said = {"address": address, "key": self._key.hex(), "container": container_id}
-        _store(self._state, {**said, "pid": os.getpid()})
+        stored(self._state, json.dumps({**said, "pid": os.getpid()}).encode())
 
     def __enter__(self) -> Self:
         return self
@@ -246,7 +254,7 @@ def _shown(path: str) -> str:
 
 
 def _state_path(root: Path, service: str) -> Path:
-    return root / ".devkit" / _FOLDER / f"{service}.json"
+    return own_file(own_path(root, _FOLDER) / f"{service}.json")
 
 
 def _address(root: Path, service: str) -> str:
@@ -260,11 +268,3 @@ def _address(root: Path, service: str) -> str:
     path = folder / f"{name}.sock"
     path.unlink(missing_ok=True)  # of one that was killed: whoever comes here holds the lock
     return str(path)
-
-
-def _store(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(values, file)
-    temporary.replace(path)

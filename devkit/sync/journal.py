@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
+import stat
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Self
+from typing import IO, Any, Self
 
-from devkit.own_folder import own_folder
+from devkit.own_folder import own_file, own_folder, own_path, usable
 from devkit.sync import database as files
+from devkit.sync.agent import places
 from devkit.sync.agent.places import TEMPORARY
-from devkit.sync.agent.side import FILE, Entry, Staged
+from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Staged
 from devkit.sync.agent.staged import temporary_name
 from devkit.sync.reconcile import SideName
 
-_stored = partial(files.as_os_error, "the journal")
 # What is kept at most: the oldest goes first, and what is older goes anyway.
 MOST_BYTES = 1_000_000_000
 MOST_AGE_S = 30 * 24 * 3600
@@ -39,6 +42,12 @@ CREATE TABLE IF NOT EXISTS changes
      old_kind TEXT, old_digest BLOB, old_executable INTEGER,
      new_kind TEXT, new_digest BLOB, new_executable INTEGER, why TEXT);
 """
+_COLUMNS = [
+    *("id", "time", "service", "side", "path"),
+    *("old_kind", "old_digest", "old_executable"),
+    *("new_kind", "new_digest", "new_executable", "why"),
+]
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -64,22 +73,20 @@ class Record:
 
 
 class Journal:
-    """What was done in a workspace. Raises OSError where it cannot be stored."""
+    """What was done in a workspace; who only reads makes nothing.
+
+    A workspace may bring one along, so that nothing in it is taken for granted. Raises
+    OwnFolderUnusable, which is an OSError, where it cannot be stored.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._folder = own_folder(root, "trash")
-        self._contents = own_folder(root, "trash", "contents")
+        self._root = root
+        self._contents = own_path(root, "trash", "contents")
+        self._path = own_path(root, "trash") / "journal.db"
+        self._stored = partial(files.as_os_error, "the journal", self._path)
+        self._database: sqlite3.Connection | None = None
+        self._sound = set[str]()
         self._written = self._kept = 0
-        path = self._folder / "journal.db"
-        with _stored():
-            try:
-                self._database = _opened(path)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise  # locked, or the disk is full: the file is sound
-                # The contents are kept by their digests, whatever became of the list.
-                path.replace(f"{path}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
-                self._database = _opened(path)
 
     def __enter__(self) -> Self:
         return self
@@ -87,25 +94,52 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def make(self) -> None:
+        """Make it now, and see that it can be written: for who is about to change something."""
+        self._made()
+        with self._stored():
+            files.refuse_read_only(self._opened())
+
     def place(self, digest: str) -> Path:
         """Where the content with that digest is kept, if it is."""
         return self._contents / digest
 
+    def holds(self, digest: str) -> bool:
+        """Whether a content is kept, and is what its digest says."""
+        try:
+            is_file = _DIGEST.fullmatch(digest) and stat.S_ISREG(self.place(digest).lstat().st_mode)
+            if is_file and digest not in self._sound:
+                with self.place(digest).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                        self._sound.add(digest)
+        except OSError:
+            return False
+        return bool(is_file) and digest in self._sound
+
     def has(self, digest: str) -> bool:
         """Whether a content is kept; from now on it is as young as a new one."""
+        if not self.holds(digest):
+            return False
         with suppress(FileNotFoundError):
             os.utime(self.place(digest))
             return True
         return False
+
+    def content(self, digest: str) -> bytes | None:
+        """Return a content; None where it is not kept any more."""
+        if not self.holds(digest):
+            return None
+        content = self.place(digest).read_bytes()
+        return content if hashlib.sha256(content).hexdigest() == digest else None
 
     def keep(self, content: bytes) -> None:
         """Keep a content."""
         digest = hashlib.sha256(content).hexdigest()
         if self.has(digest):
             return
-        with NamedTemporaryFile(dir=self._contents, delete=False) as file:
+        with self._coming(digest) as file:
             file.write(content)
-        Path(file.name).replace(self.place(digest))
+        self._sound.add(digest)
         self._kept += len(content)
 
     def take(self, folder: int, name: str, digest: str) -> None:
@@ -113,24 +147,20 @@ class Journal:
         if self.has(digest):
             os.unlink(name, dir_fd=folder)
             return
-        place = self.place(digest)
+        place = self._made() / digest
         try:
             os.rename(name, place, src_dir_fd=folder)
         except OSError:  # on another file system
             source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-            with (
-                os.fdopen(source, "rb") as old,
-                NamedTemporaryFile(dir=self._contents, delete=False) as new,
-            ):
+            with os.fdopen(source, "rb") as old, self._coming(digest) as new:
                 shutil.copyfileobj(old, new)
-            Path(new.name).replace(place)
             os.unlink(name, dir_fd=folder)
         os.utime(place)
         self._kept += place.stat().st_size
 
     def stage(self, path: str) -> Staged:  # noqa: ARG002  # a content has no path here
         """Begin a content that is too large to be kept at once."""
-        folder = os.open(self._contents, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(self._made(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return Staged(folder, temporary_name())
 
     def commit(
@@ -158,53 +188,92 @@ class Journal:
             for side, path, old, new, why in changes
         ]
         marks = ", ".join("?" * 11)
-        with _stored(), self._database:
-            self._database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
+        own_folder(self._root, "trash")
+        with self._stored(), self._opened() as database:
+            database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
         self._written += len(rows)
         if self._written >= _PRUNE_EVERY or self._kept >= _PRUNE_EVERY_BYTES:
             self.prune()
 
     def records(self, *, most: int | None = None, service: str | None = None) -> list[Record]:
         """Return what was done, the newest first."""
-        with _stored():
-            rows = self._database.execute(
-                "SELECT * FROM changes WHERE ? IS NULL OR service = ? ORDER BY id DESC LIMIT ?",
-                (service, service, -1 if most is None else most),
-            )
-            return [_record(row) for row in rows]
+        query = "SELECT * FROM changes WHERE ? IS NULL OR service = ? ORDER BY id DESC"
+        rows = self._rows(query, service, service)
+        return list(islice(filter(None, map(_record, rows)), most))
 
     def record(self, number: int) -> Record | None:
         """Return one change; None where there is none of that number."""
-        with _stored():
-            row = self._database.execute("SELECT * FROM changes WHERE id = ?", (number,)).fetchone()
-        return None if row is None else _record(row)
+        rows = self._rows("SELECT * FROM changes WHERE id = ?", number)
+        return next(map(_record, rows), None)
 
     def prune(self, *, now: float | None = None) -> None:
         """Keep within what is kept at most."""
         self._written = self._kept = 0
         oldest = (time.time() if now is None else now) - MOST_AGE_S
         left = MOST_BYTES
-        files = [(path.stat(), path) for path in self._contents.iterdir()]
-        for stat, path in sorted(files, key=lambda item: item[0].st_mtime, reverse=True):
-            if path.name.startswith(TEMPORARY) and stat.st_mtime > time.time() - _ON_ITS_WAY_S:
+        files = [(path.lstat(), path) for path in self._made().iterdir()]
+        for info, path in sorted(files, key=lambda item: item[0].st_mtime, reverse=True):
+            if path.name.startswith(TEMPORARY) and info.st_mtime > time.time() - _ON_ITS_WAY_S:
                 continue
-            left -= stat.st_size
+            left -= info.st_size
             # The newest stays, however large it is.
-            if stat.st_mtime < oldest or (left < 0 and left + stat.st_size < MOST_BYTES):
+            if info.st_mtime < oldest or (left < 0 and left + info.st_size < MOST_BYTES):
                 with suppress(OSError):
                     path.unlink()
-        with _stored(), self._database:
-            self._database.execute("DELETE FROM changes WHERE time < ?", (oldest,))
+        with self._stored(), self._opened() as database:
+            database.execute("DELETE FROM changes WHERE time < ?", (oldest,))
 
     def close(self) -> None:
         """Let go of the file."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _made(self) -> Path:
+        return own_folder(self._root, "trash", "contents")
+
+    @contextmanager
+    def _coming(self, digest: str) -> Iterator[IO[bytes]]:
+        """Yield a file that becomes a content; nothing of it stays where that fails."""
+        with usable(self._contents), NamedTemporaryFile(dir=self._made(), delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                Path(file.name).replace(self.place(digest))
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def _rows(self, query: str, *values: object) -> Iterator[Sequence[Any]]:
+        if self._database is not None or own_file(self._path).exists():
+            with self._stored():
+                yield from self._opened().execute(query, values)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            try:
+                self._database = _opened(self._path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # locked, or the disk is full: the file is sound
+                # The contents are kept by their digests, whatever became of the list.
+                aside = f"{self._path}.broken-{time.strftime('%Y%m%d-%H%M%S')}"
+                with usable(self._path):
+                    self._path.replace(aside)
+                    Path(f"{self._path}-journal").unlink(missing_ok=True)
+                self._database = _opened(self._path)
+        return self._database
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     database = files.connect(path)
+    # A text that is none is not devkit's; it is left out as a row, and refuses none of the others.
+    database.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
         database.executescript(_TABLE)
+        names = database.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        columns = [row[1] for row in database.execute("PRAGMA table_info(changes)")]
+        if set(names) - {("sqlite_sequence",)} != {("changes",)} or columns != _COLUMNS:
+            raise sqlite3.DatabaseError("the tables are not devkit's")
     except sqlite3.Error:
         database.close()
         raise
@@ -217,12 +286,28 @@ def _columns(entry: Entry | None) -> tuple[str | None, bytes | None, bool | None
     return entry.kind, os.fsencode(entry.digest), entry.executable
 
 
-def _record(row: Sequence[Any]) -> Record:
+def _record(row: Sequence[Any]) -> Record | None:
+    """Return what a row says; None for a row that devkit never wrote."""
     number, when, service, side, path, *columns, why = row
-    old, new = _entry(columns[:3]), _entry(columns[3:])
-    return Record(number, when, service, side, os.fsdecode(path), old, new, why)
+    try:
+        time.localtime(when)
+        path = os.fsdecode(path)
+        places.parts(path)
+        old, new = _entry(*columns[:3]), _entry(*columns[3:])
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+    is_typed = isinstance(when, float) and isinstance(service, str) and isinstance(why, str)
+    if not is_typed or side not in ("local", "remote") or places.is_fleeting(path) or old == new:
+        return None
+    return Record(number, when, service, side, path, old, new, why)
 
 
-def _entry(columns: Sequence[Any]) -> Entry | None:
-    kind, digest, executable = columns
-    return Entry(kind, os.fsdecode(digest or b""), bool(executable)) if kind else None
+def _entry(kind: Any, digest: Any, executable: Any) -> Entry | None:
+    if kind is None:
+        return None
+    if kind not in (FILE, FOLDER, LINK):
+        raise ValueError(f"no kind: {kind!r}")
+    entry = Entry(kind, os.fsdecode(digest or b""), bool(executable))
+    if "\0" in entry.digest:
+        raise ValueError("no digest, and no target")
+    return entry

@@ -26,7 +26,7 @@ def only_there(plan: Plan, sides: Sides, journal: Journal) -> list[Change]:
         if change.side == "remote" and change.old is not None and change.old.kind == FILE
         if (change.new is None or change.new.digest != change.old.digest)
         if not _is_had(change.path, change.old, sides)
-        if not journal.place(change.old.digest).exists()
+        if not journal.holds(change.old.digest)
     ]
 
 

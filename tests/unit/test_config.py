@@ -308,6 +308,15 @@ def test_what_init_writes_loads_to_the_same_configuration(root: Path) -> None:
     assert json.loads((folder / ".devkit" / "schema.json").read_text()) == schema()
 
 
+def test_init_does_not_write_the_schema_through_a_link(root: Path) -> None:
+    (root / "score.py").write_text(SCORE)
+    (root / ".devkit").mkdir()
+    (root / ".devkit/schema.json").symlink_to(root / "victim")
+    with pytest.raises(BadValue, match="cannot be written"):
+        init_file.write(loaded(root), force=False, dry_run=False)
+    assert not (root / "victim").exists()
+
+
 def test_init_writes_only_what_was_detected_and_never_over_a_file(root: Path) -> None:
     (root / "score.py").write_text(SCORE)
     text = init_file.rendered(loaded(root))

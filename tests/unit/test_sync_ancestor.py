@@ -116,12 +116,14 @@ def test_digests_are_kept_for_each_side(tmp_path: Path) -> None:
 
 def test_those_of_containers_long_gone_are_removed(tmp_path: Path) -> None:
     for number in range(12):
-        Ancestor.of(tmp_path, f"{number:016}").close()
+        with Ancestor.of(tmp_path, f"{number:016}") as ancestor:
+            ancestor.make()
     assert len(list((tmp_path / ".devkit" / "sync").glob("*.db"))) == 8
 
 
 def test_a_database_that_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
     with Ancestor.of(tmp_path, "one") as ancestor:
+        ancestor.make()
         ancestor.close()
         with pytest.raises(OSError, match="cannot be stored"):
             ancestor.agree(ENTRIES)

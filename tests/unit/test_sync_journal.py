@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from devkit.errors import OwnFolderUnusable
 from devkit.sync import journal as module
 from devkit.sync.agent.side import FILE, FOLDER, Entry
 from devkit.sync.journal import Journal
@@ -131,6 +135,105 @@ def test_a_link_in_place_of_the_trash_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".devkit").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="link"):
         Journal(tmp_path)
+
+
+def test_who_only_reads_makes_nothing(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        assert journal.records() == []
+        assert journal.record(1) is None
+        assert not journal.has(digest(b"old"))
+    assert list(tmp_path.iterdir()) == []
+
+
+ROW = {
+    "time": 1.0,
+    "service": "s",
+    "side": "local",
+    "path": b"bad",
+    "old_kind": None,
+    "old_digest": None,
+    "old_executable": None,
+    "new_kind": FOLDER,
+    "new_digest": b"",
+    "new_executable": 0,
+    "why": "",
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"time": time} for time in ("x", 1e300, float("inf"), None, b"1")),
+        *({"path": path} for path in (None, 5, b"", b"../x", b"/x", b"a//b", b"a\0b", b"d/..")),
+        *({"path": path} for path in (b".git/hooks/post-commit", b".devkit/x")),
+        *({"new_digest": digest} for digest in (5, 1.5, b"a\0")),
+        *({"new_kind": kind} for kind in ("x", 5, b"file", None)),
+        *({"side": side} for side in ("x", None, b"local")),
+        *({"why": why} for why in (None, b"undo of 1")),
+    ],
+)
+def test_a_row_that_devkit_never_wrote_is_left_out(tmp_path: Path, odd: dict[str, object]) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("s", [("local", "good", None, Entry(FOLDER), "")])
+    row = {**ROW, **odd}
+    with closing(sqlite3.connect(tmp_path / ".devkit/trash/journal.db")) as database, database:
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        database.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", list(row.values()))
+    with Journal(tmp_path) as journal:
+        assert [record.path for record in journal.records(service="s", most=1)] == ["good"]
+        assert journal.record(2) is None
+
+
+def test_a_text_that_is_none_does_not_hide_the_other_rows(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("s", [("local", path, None, Entry(FOLDER), "") for path in ("a", "b")])
+    with closing(sqlite3.connect(tmp_path / ".devkit/trash/journal.db")) as database, database:
+        bad = "UPDATE changes SET why = CAST(x'ff' AS TEXT) WHERE path = ?"
+        database.execute(bad, (b"a",))
+    with Journal(tmp_path) as journal:
+        assert "b" in [record.path for record in journal.records()]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE changes (id INTEGER PRIMARY KEY, what TEXT)",
+        "CREATE VIEW changes AS SELECT 1 AS id",
+        f"{module._TABLE} CREATE TRIGGER t AFTER INSERT ON changes BEGIN DELETE FROM changes; END",
+    ],
+)
+def test_a_list_of_another_shape_is_begun_anew(tmp_path: Path, script: str) -> None:
+    path = tmp_path / ".devkit/trash/journal.db"
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(script)
+    with Journal(tmp_path) as journal:
+        assert journal.records() == []
+        journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
+        assert len(journal.records()) == 1
+    assert len(list(path.parent.glob("journal.db.broken-*"))) == 1
+
+
+def test_a_content_in_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    place = tmp_path / ".devkit/trash/contents" / digest(b"old")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"other")
+    with Journal(tmp_path) as journal:
+        assert journal.content(digest(b"old")) is None
+        journal.keep(b"old")
+        assert journal.content(digest(b"old")) == b"old"
+
+
+def test_nothing_is_left_of_a_content_that_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with Journal(tmp_path) as journal, pytest.raises(OwnFolderUnusable, match="No space left"):
+        journal.keep(b"old")
+    assert list((tmp_path / ".devkit/trash/contents").iterdir()) == []
 
 
 def test_a_broken_list_of_changes_is_set_aside_and_the_contents_stay(tmp_path: Path) -> None:

@@ -137,6 +137,43 @@ def test_what_the_system_refuses_is_one_sentence(
         taken_back(workspace, journal, number=1)
 
 
+def test_a_digest_that_is_a_path_brings_no_other_file_into_the_workspace(
+    tmp_path: Path, workspace: Workspace, journal: Journal
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "a").write_text("two")
+    for digest in (str(tmp_path / "secret"), "../../../secret", "A" * 64):
+        journal.write("s", [("local", "a", Entry(FILE, digest), entry("two"), "")])
+        with pytest.raises(BadValue, match="not kept any more"):
+            taken_back(workspace, journal)
+    assert (tmp_path / "a").read_text() == "two"
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_content_that_is_not_what_its_digest_says_is_not_kept_any_more(
+    tmp_path: Path, workspace: Workspace, journal: Journal, is_link: bool
+) -> None:
+    (tmp_path / "a").write_text("two")
+    (tmp_path / "other").write_text("one" if is_link else "other")
+    changed(journal, "a", "one", "two")
+    place = journal.place(entry("one").digest)
+    place.unlink()
+    place.symlink_to(tmp_path / "other") if is_link else place.write_text("other")
+    with Journal(tmp_path) as again, pytest.raises(BadValue, match="not kept any more"):
+        taken_back(workspace, again)
+    assert (tmp_path / "a").read_text() == "two"
+
+
+def test_a_reason_that_names_no_change_undoes_none(
+    tmp_path: Path, workspace: Workspace, journal: Journal
+) -> None:
+    (tmp_path / "a").write_text("two")
+    journal.write("s", [("local", "b", None, Entry(FOLDER), "undo of x")])
+    changed(journal, "a", "one", "two")
+    taken_back(workspace, journal)
+    assert (tmp_path / "a").read_text() == "one"
+
+
 def test_a_change_that_is_not_there_is_named(workspace: Workspace, journal: Journal) -> None:
     with pytest.raises(BadValue, match="no change 7"):
         taken_back(workspace, journal, number=7)
