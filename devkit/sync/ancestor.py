@@ -164,7 +164,8 @@ class Ancestor:
     def make(self) -> None:
         """Make it now, and see that it can be written: for who is about to change something."""
         with self._stored():
-            files.refuse_read_only(self._writing())
+            self._writing()
+        files.refuse_read_only(self._path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -198,7 +199,8 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, dict[str, Entry]]:
         if version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"version {version}")
         database.executescript(_TABLES)
-        database.execute(f"PRAGMA user_version = {_VERSION}")
+        if version != _VERSION:  # one that is only read is not written to
+            database.execute(f"PRAGMA user_version = {_VERSION}")
         rows = database.execute("SELECT path, kind, digest, executable FROM entries")
         entries = {
             sys.intern(os.fsdecode(path)): Entry(kind, os.fsdecode(digest), bool(executable))

@@ -6,10 +6,10 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from devkit.own_folder import opened, own_file, unusable
+from devkit.own_folder import own_file, unusable, usable
 
 # Another process may write just now.
 _WAIT_S = 10
@@ -17,7 +17,9 @@ _NUMBERS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
 }
+_MAGIC = bytes.fromhex("d9d505f920a163d7")
 # What SQLite opens by itself: https://www.sqlite.org/tempfiles.html
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
@@ -26,13 +28,11 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open a file; safe when a process is killed, after a loss of power it may be broken.
 
     Raises:
-        OwnFolderUnusable: it cannot be made, or a link or the like is in its place, or in that of
-            a file beside it.
+        OwnFolderUnusable: a link or the like is in its place, or in that of a file beside it.
     """
     for suffix in _BESIDE:
         own_file(path.with_name(f"{path.name}{suffix}"))
-    if not path.exists():
-        os.close(opened(path, os.O_RDWR))  # SQLite does not say why it could not
+    _refuse_named_file(path.with_name(f"{path.name}-journal"))
     database = sqlite3.connect(path, timeout=_WAIT_S)
     try:
         database.execute("PRAGMA synchronous = OFF")
@@ -43,10 +43,24 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def refuse_read_only(database: sqlite3.Connection) -> None:
-    """Raise sqlite3.Error where nothing can be written."""
-    database.execute("BEGIN IMMEDIATE")
-    database.execute("ROLLBACK")
+def _refuse_named_file(journal: Path) -> None:
+    """Refuse a rollback journal of several databases, which devkit never makes.
+
+    It ends in the name of a file that SQLite removes: https://www.sqlite.org/atomiccommit.html
+    """
+    with usable(journal), suppress(FileNotFoundError), journal.open("rb") as file:
+        file.seek(max(0, journal.stat().st_size - len(_MAGIC)))
+        if file.read() == _MAGIC:
+            raise unusable(journal, "it names a file that SQLite would remove", errno.EEXIST)
+
+
+def refuse_read_only(path: Path) -> None:
+    """Raise OwnFolderUnusable where a file cannot be written.
+
+    Not opened for that: whoever closes a file gives up SQLite's locks on it in the whole process.
+    """
+    if not os.access(path, os.W_OK):
+        raise unusable(path, "it can only be read", errno.EACCES)
 
 
 @contextmanager

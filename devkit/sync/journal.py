@@ -98,7 +98,8 @@ class Journal:
         """Make it now, and see that it can be written: for who is about to change something."""
         self._made()
         with self._stored():
-            files.refuse_read_only(self._opened())
+            self._opened()
+        files.refuse_read_only(self._path)
 
     def place(self, digest: str) -> Path:
         """Where the content with that digest is kept, if it is."""

@@ -127,3 +127,11 @@ def test_a_database_that_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None
         ancestor.close()
         with pytest.raises(OSError, match="cannot be stored"):
             ancestor.agree(ENTRIES)
+
+
+def test_who_only_reads_makes_nothing(tmp_path: Path) -> None:
+    with Ancestor.of(tmp_path, "one") as ancestor:
+        assert ancestor.is_empty
+        assert ancestor.meeting == ""
+        assert ancestor.known("local") == {}
+    assert list(tmp_path.iterdir()) == []

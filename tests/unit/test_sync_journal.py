@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import sqlite3
+import struct
 import time
 from contextlib import closing
 from pathlib import Path
@@ -212,6 +213,21 @@ def test_a_list_of_another_shape_is_begun_anew(tmp_path: Path, script: str) -> N
         journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
         assert len(journal.records()) == 1
     assert len(list(path.parent.glob("journal.db.broken-*"))) == 1
+
+
+def test_a_rollback_journal_that_names_a_file_does_not_remove_it(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
+    path, victim = tmp_path / ".devkit/trash/journal.db", tmp_path / "victim"
+    victim.write_text("mine")
+    magic, name, page = bytes.fromhex("d9d505f920a163d7"), os.fsencode(victim), 4096
+    header = magic + struct.pack(">5I", 0, 0, path.stat().st_size // page, 512, page)
+    named = struct.pack(">I", 0x40000000 // page + 1) + name
+    named += struct.pack(">2I", len(name), sum(name)) + magic
+    path.with_name("journal.db-journal").write_bytes(header.ljust(512, b"\0") + named)
+    with Journal(tmp_path) as journal, pytest.raises(OwnFolderUnusable, match="names a file"):
+        journal.records()
+    assert victim.read_text() == "mine"
 
 
 def test_a_content_in_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
