@@ -12,7 +12,7 @@ from devkit import container as step_run
 from devkit import contract, edits, packaging, predecessor, reuse, swap, turn, written
 from devkit.config import Workspace
 from devkit.engine import Container, Engine, Image, Progress, RunSpec, Tag
-from devkit.errors import Interrupted
+from devkit.errors import Interrupted, OwnFolderUnusable
 from devkit.package import image
 from devkit.packaging import BuildOptions
 from devkit.results import Packaged
@@ -180,15 +180,33 @@ def kept(
     running = RunningService(engine, container)
     if running.root != workspace.root:
         return None
-    if sync is not None and engine.name != "process":
-        count = reuse.in_step(running, partial(sync, running))
-    else:
+
+    def move() -> int | None:
         owner = str(workspace.config.run.user)
-        count = reuse.moved(running, reuse.source_files(plan.spec), owner, note=note)
+        return reuse.moved(running, reuse.source_files(plan.spec), owner, note=note)
+
+    if sync is not None and engine.name != "process":
+        count = _in_step(running, sync, otherwise=move, note=note)
+    else:
+        count = move()
     if count is None:
         return None
     note(f"Kept {container.name}, which runs; files brought up to date: {count}")
     return Up(running, plan, time.monotonic() - began, 0.0, is_new=False)
+
+
+def _in_step(
+    running: RunningService,
+    sync: Callable[[RunningService], int],
+    *,
+    otherwise: Callable[[], int | None],
+    note: Progress,
+) -> int | None:
+    try:
+        return reuse.in_step(running, partial(sync, running))
+    except OwnFolderUnusable as error:
+        note(f"Workspace and container are not kept in step: {error}")
+        return otherwise()
 
 
 def is_outdated(engine: Engine, workspace: Workspace, running: RunningService) -> bool:

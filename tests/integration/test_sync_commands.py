@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -278,3 +279,27 @@ def test_delete_ends_the_process_and_leaves_the_workspace(service: Synced) -> No
     assert service.names() == before
     assert (service.folder / "score.py").read_text() == "# the last\n"
     assert not list((service.folder / ".devkit" / "sync").glob("*.json"))
+
+
+def test_where_devkits_own_folder_cannot_be_used_every_command_says_so(base_image: str) -> None:
+    with synced("unusable", base_image, "--no-sync", "--no-launch") as made:
+        made.devkit("delete", "--yes")
+        own, elsewhere = made.folder / ".devkit", made.folder.parent / "elsewhere"
+        shutil.rmtree(own, ignore_errors=True)
+        elsewhere.mkdir()
+        for kind in ("file", "link"):
+            own.unlink(missing_ok=True)
+            own.write_text("a file") if kind == "file" else own.symlink_to(elsewhere)
+            done = made.devkit("debug", "--detach", "--no-launch", *made.options)
+            assert done.returncode == 0
+            assert f"are not kept in step: {own} cannot be used" in done.stderr
+            for words in ("sync log", "sync diff", "sync undo", "sync --once", "sync", "commit"):
+                done = made.devkit(*words.split(), "--json")
+                error = json.loads(done.stdout)["error"]
+                assert (done.returncode, error["code"]) == (2, "OwnFolderUnusable"), words
+                assert f"rm -r {own}" in error["hint"]
+        assert list(elsewhere.iterdir()) == []
+        own.unlink()
+        assert made.devkit("sync", "log").stdout == "Nothing was changed yet.\n"
+        assert made.devkit("sync", "diff").returncode == 0
+        assert not own.exists()
