@@ -22,7 +22,7 @@ from devkit.engines import connect
 from devkit.errors import EngineError
 from devkit.in_step import Order, connecting, opened
 from devkit.own_folder import opened as opened_file
-from devkit.own_folder import usable
+from devkit.own_folder import own_folder, stored, usable
 from devkit.running import RunningService
 from devkit.sync import control
 from devkit.sync.ancestor import Ancestor
@@ -106,6 +106,10 @@ def refuse_unstorable(order: Order) -> None:
     with Journal(order.root) as journal, Ancestor.of(order.root, order.container_id) as ancestor:
         journal.make()
         ancestor.make()
+    # A line in the log may fit into its last block where a new file does not.
+    probe = own_folder(order.root, "sync") / f"{order.service}.probe"
+    stored(probe, b" " * 512)
+    probe.unlink(missing_ok=True)  # somebody else may be at it, too
 
 
 def _arguments(order: Order) -> Iterable[str]:

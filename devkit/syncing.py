@@ -234,12 +234,14 @@ class Syncing:
 
         Raises:
             BadValue: there is no such change, its content is gone, or the path has changed since.
+            OwnFolderUnusable: it cannot be written down; nothing is taken back.
         """
         order = self._order
         with Journal(order.root) as journal:
             workspace, _ = in_step.side(order, self._running, journal)
             found = undo.chosen(journal, order.service, number=number, back_to=back_to)
             if not dry_run:
+                journal.make()
                 undo.undo(workspace, journal, found)
             return [replace(record, path=workspace.shown(record.path)) for record in found]
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from devkit.own_folder import NAME, own_file, own_folder, own_path
+from devkit.own_folder import NAME, own_folder, own_path
 from devkit.sync import database as files
 from devkit.sync.agent.side import Entry
 
@@ -49,7 +49,7 @@ class Ancestor:
         self._database: sqlite3.Connection | None = None
         self.entries = dict[str, Entry]()
         self.apart = dict[str, tuple[Entry | None, Entry | None]]()
-        if own_file(path).exists():
+        if files.is_begun(path):
             with self._stored():
                 self._open()
 

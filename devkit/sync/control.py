@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -183,6 +184,9 @@ class Running:
         """Connect to it; None where none runs."""
         try:
             state = json.loads(_state_path(root, service).read_text("utf-8"))
+            # A workspace may bring the file along: nobody else is spoken to for that.
+            if not _is_own(Path(state["address"]), root, service):
+                return None
             connection = Client(state["address"], "AF_UNIX", authkey=bytes.fromhex(state["key"]))
             return cls(connection, str(state["container"]), int(state["pid"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, AuthenticationError):
@@ -261,10 +265,20 @@ def _address(root: Path, service: str) -> str:
     """A socket's path has to be short, and a workspace's may be long."""
     folder = Path(tempfile.gettempdir(), f"devkit-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    info = folder.lstat()
-    if folder.is_symlink() or info.st_uid != os.getuid() or info.st_mode & 0o077:
+    path = folder / _socket_name(root, service)
+    if not _is_own(path, root, service):
         raise OSError(f"{folder} belongs to somebody else, or others may write to it")
-    name = hashlib.sha256(f"{root}\0{service}".encode(errors="surrogateescape")).hexdigest()[:20]
-    path = folder / f"{name}.sock"
     path.unlink(missing_ok=True)  # of one that was killed: whoever comes here holds the lock
     return str(path)
+
+
+def _is_own(path: Path, root: Path, service: str) -> bool:
+    """Whether a socket is a sync's of this user; TMPDIR may be another one there."""
+    info = path.parent.lstat()
+    is_private = stat.S_ISDIR(info.st_mode) and not info.st_mode & 0o077
+    return is_private and info.st_uid == os.getuid() and path.name == _socket_name(root, service)
+
+
+def _socket_name(root: Path, service: str) -> str:
+    words = f"{root}\0{service}".encode(errors="surrogateescape")
+    return f"{hashlib.sha256(words).hexdigest()[:20]}.sock"

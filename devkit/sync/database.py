@@ -24,6 +24,13 @@ _MAGIC = bytes.fromhex("d9d505f920a163d7")
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
 
+def is_begun(path: Path) -> bool:
+    """Whether there is a database: a file that the disk had no room for is empty."""
+    with usable(own_file(path)), suppress(FileNotFoundError):
+        return path.stat().st_size > 0
+    return False
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open a file; safe when a process is killed, after a loss of power it may be broken.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, Self
 
-from devkit.own_folder import own_file, own_folder, own_path, usable
+from devkit.own_folder import own_folder, own_path, usable
 from devkit.sync import database as files
 from devkit.sync.agent import places
 from devkit.sync.agent.places import TEMPORARY
@@ -245,7 +245,7 @@ class Journal:
                 raise
 
     def _rows(self, query: str, *values: object) -> Iterator[Sequence[Any]]:
-        if self._database is not None or own_file(self._path).exists():
+        if self._database is not None or files.is_begun(self._path):
             with self._stored():
                 yield from self._opened().execute(query, values)
 

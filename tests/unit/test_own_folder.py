@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,26 @@ def test_a_lock_for_a_start_is_done_without_where_a_link_is(tmp_path: Path) -> N
     (root / ".devkit/starting").symlink_to(victim)
     with turn.taken(root, "s"):
         assert not victim.exists()
+
+
+def test_a_socket_that_a_workspace_names_is_not_spoken_to(tmp_path: Path) -> None:
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as listener,
+        control.only_one(tmp_path, "s"),
+        control.Control(tmp_path, "s", ID),
+    ):
+        listener.bind(str(tmp_path / "elsewhere"))
+        listener.listen()
+        state = tmp_path / ".devkit/sync/s.json"
+        said = json.loads(state.read_text())
+        found = control.Running.find(tmp_path, "s")
+        assert found is not None
+        found.close()
+        state.write_text(json.dumps({**said, "address": str(tmp_path / "elsewhere")}))
+        assert control.Running.find(tmp_path, "s") is None
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 @pytest.mark.parametrize("place", [".devkit", ".devkit/sync"])

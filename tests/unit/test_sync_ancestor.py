@@ -135,3 +135,12 @@ def test_who_only_reads_makes_nothing(tmp_path: Path) -> None:
         assert ancestor.meeting == ""
         assert ancestor.known("local") == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_disk_had_no_room_for_is_read_as_none(tmp_path: Path) -> None:
+    path = Ancestor.path(tmp_path, "one")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with Ancestor.of(tmp_path, "one") as ancestor:
+        assert ancestor.is_empty
+    assert path.stat().st_size == 0
