@@ -303,3 +303,39 @@ def test_where_devkits_own_folder_cannot_be_used_every_command_says_so(base_imag
         assert made.devkit("sync", "log").stdout == "Nothing was changed yet.\n"
         assert made.devkit("sync", "diff").returncode == 0
         assert not own.exists()
+
+
+@pytest.fixture
+def only_read(base_image: str) -> Iterator[Synced]:
+    mounted: list[Path] = []
+
+    def place(top: Path) -> Path:
+        subprocess.run(["mount", "-t", "tmpfs", "devkit-test", str(top)], check=True)
+        mounted.append(top)
+        return top
+
+    try:
+        with synced("only-read", base_image, "--no-sync", "--no-launch", place=place) as made:
+            made.devkit("delete", "--yes")
+            shutil.rmtree(made.folder / ".devkit")
+            subprocess.run(["mount", "-o", "remount,ro", str(mounted[0])], check=True)
+            yield made
+    finally:
+        for top in mounted:
+            subprocess.run(["umount", "-l", top], check=True)
+            top.rmdir()
+
+
+def test_a_workspace_that_is_only_read_is_debugged_looked_at_and_committed(
+    only_read: Synced,
+) -> None:
+    own = only_read.folder / ".devkit"
+    done = only_read.devkit("debug", "--detach", "--no-launch", *only_read.options)
+    assert done.returncode == 0
+    assert f"are not kept in step: {own} cannot be used: Read-only file system" in done.stderr
+    for words in ("log", "diff", "status"):
+        assert only_read.devkit("sync", words).returncode == 0
+    assert only_read.json("sync", "--once")["error"]["code"] == "OwnFolderUnusable"
+    done = only_read.devkit("commit")
+    assert done.returncode == 0
+    assert f"What the workspace has is not brought in: {own}" in done.stderr

@@ -659,3 +659,16 @@ def test_a_dry_run_of_stop_and_of_launch_changes_nothing(
     assert devkit("--dry-run", "launch", "--remove").out.startswith("Would take devkit's out of")
     assert (root / ".vscode/launch.json").is_file()
     assert devkit("status", "--json").json["container_state"] == "running"
+
+
+def test_what_the_system_refuses_is_a_sentence_too(
+    devkit: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/w/x")
+
+    monkeypatch.setattr("devkit.config.init_file.write", refused)
+    typed = devkit("init")
+    assert typed.code == 1
+    assert "Error: The system refuses: [Errno 28] No space left on device: '/w/x'." in typed.err
+    assert "Hint:" in typed.err
