@@ -174,6 +174,7 @@ class Journal:
         """Keep a staged content."""
         digest = staged.digest.hexdigest()
         (self._contents / staged.name).replace(self.place(digest))
+        self._sound.add(digest)
         self._kept += self.place(digest).stat().st_size
         return Entry(FILE, digest, executable)
 
