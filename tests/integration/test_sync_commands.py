@@ -320,6 +320,7 @@ def only_read(base_image: str) -> Iterator[Synced]:
             shutil.rmtree(made.folder / ".devkit")
             subprocess.run(["mount", "-o", "remount,ro", str(mounted[0])], check=True)
             yield made
+            subprocess.run(["docker", "rmi", f"{made.tag[:-1]}2"], capture_output=True, check=False)
     finally:
         for top in mounted:
             subprocess.run(["umount", "-l", top], check=True)
