@@ -73,6 +73,10 @@ def _first(engine: Engine, service: Synced, by_hand: Plain) -> Iterator[Row]:
     _tree(service.folder / "tree")
     ways = _ways(by_hand)
     copied = min(_copied_here(service, number) for number in range(1, len(ways) + 1))
+    # Whoever comes first to a new container pays for the others: ext4 made ten thousand new files
+    # there in 3.8 s, and then in 0.3 s each time.
+    first_to_come = Plain(engine, service.container, service.folder, "/tmp/first")
+    first_to_come.copies("tree", first_to_come.tar)
     began = sync_parts.began(engine, service)
     first = one(began.whole_s)
     yield Row(
