@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from errno import EDQUOT, EEXIST, EISDIR, ELOOP, ENOSPC, ENOTDIR
 from pathlib import Path
 from shlex import quote
 
 from devkit.errors import OwnFolderUnusable
+from devkit.whole_file import write_whole
 
 NAME = ".devkit"
 _WRONG_KIND = (EEXIST, EISDIR, ELOOP, ENOTDIR)
@@ -79,18 +80,8 @@ def stored(path: Path, content: bytes) -> None:
     Raises:
         OwnFolderUnusable: it cannot be written; nothing of it is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with usable(own_file(path)):
-        try:
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        write_whole(path, content, mode=0o600)
 
 
 @contextmanager

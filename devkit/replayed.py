@@ -1,22 +1,19 @@
-"""Step 4, use: a recorded request sent again, stopped where it raised, or kept as a case."""
+"""Step 4, use: a recorded request or a case sent again: stopped where it raised, or compared."""
 
 from __future__ import annotations
 
-import base64
 import difflib
 import json
 import math
 import os
-import shutil
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from devkit import breaking, recorded
+from devkit import breaking, cases, recorded
+from devkit.cases import Case
 from devkit.debug import dap
 from devkit.debug.terminal_stop import local_variables
 from devkit.errors import BadValue
@@ -26,23 +23,8 @@ from devkit.running import RunningService
 
 # What two runs of the same arithmetic may differ by.
 _TOLERANCE = 1e-9
-_NO_CASE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-# Far below where comparing or writing one would run out of stack.
-_DEEPEST = 200
 # How soon an answer that came without a stop is seen.
 _LOOK_S = 0.1
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request, and what was answered; the answer's body is what its JSON is, else a text."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    status: int
-    answer: Any
 
 
 @dataclass(frozen=True)
@@ -73,18 +55,6 @@ class Stop:
             lines.append(f"{arrow} {number:4}  {source[number - 1]}".rstrip())
         lines += [f"  {name} = {value}" for name, value in self.locals.items()]
         return "\n".join(lines)
-
-
-def case(found: Request) -> Case:
-    """Return a recorded request as a case.
-
-    Raises:
-        BadValue: not all of it was kept.
-    """
-    headers = found.sendable()
-    entry = found.entry
-    answer = _value(found.answer)
-    return Case(entry.method, entry.path, headers, found.body, entry.status or 0, answer)
 
 
 def sent(service: RunningService, wanted: Case, *, timeout_s: float | None = None) -> Answer:
@@ -129,7 +99,7 @@ def stopped(service: RunningService, found: Request) -> tuple[Stop | None, Answe
         ThreadPoolExecutor(1) as beside,
         breaking.attached(target, wanted, point) as debugger,
     ):
-        sending = beside.submit(sent, service, case(found))
+        sending = beside.submit(sent, service, cases.of(found))
         stop = _stop(debugger, sending)
         if stop is None:
             return None, sending.result()
@@ -140,107 +110,22 @@ def stopped(service: RunningService, found: Request) -> tuple[Stop | None, Answe
         return Stop(wanted.file, wanted.line, values), sending.result()
 
 
-def save(wanted: Case, file: Path, *, force: bool) -> None:
-    """Write a case.
-
-    Raises:
-        BadValue: the file is there, or cannot be written.
-    """
-    if file.exists() and not force:
-        raise BadValue(f"{file} is there already.", hint="--force writes over it.")
-    if file.exists() and not file.is_file():
-        raise BadValue(f"{file} is no file.", hint="`-o FILE` names one.")
-    body = (
-        {"text": wanted.body.decode()}
-        if _is_text(wanted.body)
-        else {"base64": base64.b64encode(wanted.body).decode()}
-    )
-    said = {
-        "request": {
-            "method": wanted.method,
-            "path": wanted.path,
-            "headers": wanted.headers,
-            "body": body,
-        },
-        "answer": {"status": wanted.status, "body": wanted.answer},
-    }
-    text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
-    try:
-        # UTF-8 has no half of a character: what stands for it is JSON's own escape.
-        _replace(file.resolve(), text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise BadValue(
-            f"{file} cannot be written: {error.strerror}.",
-            hint="Correct its folder's rights, or name another file.",
-        ) from error
-
-
-def files(paths: Iterable[Path]) -> list[Path]:
-    """Return the cases: files as they are, of a folder all that end in .json.
-
-    Raises:
-        BadValue: a folder has none.
-    """
-    found = list[Path]()
-    for path in paths:
-        inside = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        if not inside:
-            raise BadValue(f"{path} has no case.", hint="`devkit requests save ID -o FILE`")
-        found += inside
-    return found
-
-
 def tested(service: RunningService, file: Path, *, update: bool) -> Tested:
     """Send a case again, and compare status and body; numbers may differ by rounding."""
     try:
-        wanted = _read(file)
+        wanted = cases.read(file)
         answer = sent(service, wanted)
     except BadValue as error:  # the others are tested all the same
         return Tested(str(file), ok=False, difference=error.message)
-    now = _value(answer.body)
+    now = cases.value(answer.body)
     if answer.status == wanted.status and _same(now, wanted.answer):
         return Tested(str(file), ok=True)
     if update:
-        save(Case(**{**vars(wanted), "status": answer.status, "answer": now}), file, force=True)
+        cases.save(replace(wanted, status=answer.status, answer=now), file, force=True)
         return Tested(str(file), ok=True, difference="        updated")
     was, is_now = _pretty(wanted.status, wanted.answer), _pretty(answer.status, now)
     lines = difflib.unified_diff(was, is_now, "saved", "now", lineterm="")
     return Tested(str(file), ok=False, difference="\n".join(lines))
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write beside the file and rename: a failure leaves what was there."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=file.parent, prefix=".devkit-") as folder:
-        fresh = Path(folder, "case")
-        fresh.write_bytes(content)
-        if file.exists():
-            shutil.copymode(file, fresh)
-        fresh.replace(file)
-
-
-def _read(file: Path) -> Case:
-    try:
-        said = json.loads(file.read_text("utf-8"))
-        request, answer = said["request"], said["answer"]
-        body = request["body"]
-        text = body.get("text")
-        return Case(
-            method=str(request["method"]),
-            path=str(request["path"]),
-            headers={str(name): str(value) for name, value in request["headers"].items()},
-            body=base64.b64decode(body["base64"], validate=True)
-            if text is None
-            else str(text).encode(),
-            status=int(answer["status"]),
-            answer=_bounded(answer["body"]),
-        )
-    except OSError as error:
-        raise BadValue(f"{file} cannot be read: {error.strerror}.") from error
-    except _NO_CASE as error:
-        raise BadValue(
-            f"{file} is no case: {error}.", hint="`devkit requests save ID -o FILE` writes one."
-        ) from error
 
 
 def _source(file: Path) -> list[str]:
@@ -279,36 +164,6 @@ def _is_close(one: float, other: float) -> bool:
     return one == other
 
 
-def _value(body: bytes) -> Any:
-    try:
-        return _bounded(json.loads(body))
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")
-
-
-def _bounded(answer: Any) -> Any:
-    """Return it; raises RecursionError where it is nested too deep to be compared."""
-    level = [answer]
-    for _ in range(_DEEPEST):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return answer
-    raise RecursionError(f"its answer is nested deeper than {_DEEPEST} levels")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
 def _pretty(status: int, value: Any) -> list[str]:
     text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)
     return [f"status {status}", *text.splitlines()]
-
-
-def _is_text(body: bytes) -> bool:
-    try:
-        return "\0" not in body.decode()
-    except UnicodeDecodeError:
-        return False

@@ -62,11 +62,11 @@ def show(app: App, *, which: str) -> None:
 @click.pass_obj
 def save(app: App, *, which: str, output: Path, force: bool) -> None:
     """Save a request and its answer as a case for `devkit test`."""
-    from devkit import recorded, replayed
+    from devkit import cases, recorded
 
     with app.session() as session:
         found = recorded.request(up(session), which)
-    replayed.save(replayed.case(found), output, force=force)
+    cases.save(cases.of(found), output, force=force)
     app.out.result({"file": output}, f"Saved request {found.entry.id} as {output}.")
 
 
@@ -80,7 +80,7 @@ def save(app: App, *, which: str, output: Path, force: bool) -> None:
 @click.pass_context
 def replay(ctx: click.Context, *, which: str, stops: bool) -> None:
     """Send a recorded request again; exit code 6 when the answer is an error."""
-    from devkit import recorded, replayed
+    from devkit import cases, recorded, replayed
 
     app = ctx.ensure_object(App)
     with app.session() as session:
@@ -94,7 +94,7 @@ def replay(ctx: click.Context, *, which: str, stops: bool) -> None:
             where = f"{found.file}:{found.line}"
             app.out.note(str(stop or f"It did not come to {where} this time."))
         else:
-            answer = replayed.sent(service, replayed.case(found))
+            answer = replayed.sent(service, cases.of(found))
     app.out.note(f"{answer.status} in {answer.seconds * 1000:.0f} ms")
     told = {**jsonable(answer), "stop": stop}
     app.out.result(told, answer.told(service.mappings), ok=answer.status < 400)
@@ -104,18 +104,22 @@ def replay(ctx: click.Context, *, which: str, stops: bool) -> None:
 @command(
     "test", always_acts=True, examples=["devkit test cases/", "devkit test case.json --update"]
 )
-@click.argument("cases", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+@click.argument(
+    "paths",
+    metavar="CASES...",
+    type=click.Path(exists=True, path_type=Path),
+    nargs=-1,
+    required=True,
+)
 @click.option("--update", is_flag=True, help="Take the answers of now as the right ones.")
 @click.pass_context
-def test(ctx: click.Context, *, cases: tuple[Path, ...], update: bool) -> None:
+def test(ctx: click.Context, *, paths: tuple[Path, ...], update: bool) -> None:
     """Send saved cases again, and compare the answers; exit code 1 when one differs."""
-    from devkit import replayed
+    from devkit import cases, replayed
 
     app = ctx.ensure_object(App)
     with app.session() as session:
-        results = [
-            replayed.tested(up(session), path, update=update) for path in replayed.files(cases)
-        ]
+        results = [replayed.tested(up(session), path, update=update) for path in cases.files(paths)]
     ok = all(result.ok for result in results)
     app.out.result({"cases": results}, "\n".join(map(str, results)), ok=ok)
     ctx.exit(0 if ok else 1)

@@ -26,6 +26,7 @@ from devkit.output import jsonable
 from devkit.running import RunningService
 from devkit.runtime.secret_names import is_secret
 from devkit.session import Session
+from devkit.whole_file import write_whole
 
 _LOG_LINES = 500
 _MOST_BYTES = 2_000_000
@@ -63,7 +64,7 @@ def written(
     refuse(target, force=force)
     parts = contents(machine, said, session)
     try:
-        _put(target, _zipped(parts))
+        write_whole(target, _zipped(parts), mode=0o600)
     except OSError as error:
         hint = "Name another one."
         raise BadValue(f"{target} cannot be written: {error.strerror}.", hint=hint) from error
@@ -91,17 +92,6 @@ def _zipped(parts: Mapping[str, str]) -> bytes:
         for name, text in parts.items():
             archive.writestr(name, text)
     return packed.getvalue()
-
-
-def _put(target: Path, data: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parts(

@@ -12,13 +12,13 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from platformdirs import user_cache_path
 
 from devkit import TEMPLATES
 from devkit.errors import BadValue
+from devkit.whole_file import write_whole
 
 PACKAGE, RELEASE = "Dockerfile.j2", "Release.j2"
 _INCLUDED = "system.j2"
@@ -41,10 +41,7 @@ def render(values: Mapping[str, Any], *, buildkit: bool, name: str = PACKAGE) ->
 
 def _keep(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        fresh = Path(folder, path.name)
-        fresh.write_text(text, "utf-8")
-        fresh.replace(path)
+    write_whole(path, text.encode())
     newest_first = sorted(path.parent.glob("[!.]*"), key=lambda it: -it.stat().st_mtime)
     for old in newest_first[_MOST_KEPT:]:
         old.unlink(missing_ok=True)

@@ -146,12 +146,9 @@ def test_what_to_do_depends_on_why_it_is_refused(
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_disk: Callable[[], None]
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
+    fill_disk()
     with pytest.raises(OwnFolderUnusable, match="No space left"):
         own_folder.stored(tmp_path / "s.json", b"{}")
     assert list(tmp_path.iterdir()) == []

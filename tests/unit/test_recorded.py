@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socketserver
@@ -19,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devkit import breaking, recorded, replayed
+from devkit import breaking, cases, recorded, replayed
+from devkit.cases import Case
 from devkit.cli import requests
 from devkit.engine import Placement
 from devkit.errors import BadValue, DebuggerUnreachable, DevkitError, MappingNotProved
 from devkit.recorded import Request
-from devkit.replayed import Case
 from devkit.running import Address, RunningService
 
 ENTRY = {
@@ -99,7 +98,7 @@ def test_one_is_told_with_what_can_be_sent_again() -> None:
     assert (found.file, found.line, found.variables) == ("/here/score.py", 3, (("x", "1"),))
     assert "/here/score.py" in found.traceback
     assert found.sendable() == {"Content-Type": "application/json"}
-    assert replayed.case(found) == Case("POST", "/score", found.sendable(), b"{}", 502, {})
+    assert cases.of(found) == Case("POST", "/score", found.sendable(), b"{}", 502, {})
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_what_is_listed_stays_on_its_line_and_cannot_steer_a_terminal() -> None:
 
 def test_a_path_that_may_name_another_host_is_not_sent_again() -> None:
     with answering({"request": {**WHOLE, "path": "@there/score"}}) as service:
-        case = replayed.case(recorded.request(service, "7"))
+        case = cases.of(recorded.request(service, "7"))
         with pytest.raises(BadValue, match="is no path of s"):
             replayed.sent(cast(RunningService, SimpleNamespace(name="s", score_uri="")), case)
 
@@ -183,50 +182,47 @@ CASE = Case("POST", "/score", {"Content-Type": "application/json"}, b'{"a": 1}',
 def test_a_case_is_read_as_it_was_saved(tmp_path: Path, body: bytes) -> None:
     case = Case(**{**vars(CASE), "body": body})
     file = tmp_path / "cases" / "one.json"
-    replayed.save(case, file, force=False)
-    assert replayed._read(file) == case
+    cases.save(case, file, force=False)
+    assert cases.read(file) == case
     with pytest.raises(BadValue, match="is there already"):
-        replayed.save(case, file, force=False)
-    assert replayed.files([tmp_path]) == [file]
+        cases.save(case, file, force=False)
+    assert cases.files([tmp_path]) == [file]
 
 
 def test_half_a_character_is_read_as_it_was_saved(tmp_path: Path) -> None:
     half = "a\ud800\\ud800\u00e9"
     case = Case(half, f"/{half}", {half: half}, b"", 200, {half: [half]})
     file = tmp_path / "one.json"
-    replayed.save(case, file, force=False)
-    assert replayed._read(file) == case
+    cases.save(case, file, force=False)
+    assert cases.read(file) == case
     assert "\u00e9" in file.read_text("utf-8")
 
 
 def test_a_case_that_cannot_be_written_over_stays_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_disk: Callable[[], None]
 ) -> None:
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     file = tmp_path / "one.json"
-    replayed.save(CASE, file, force=False)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    cases.save(CASE, file, force=False)
+    fill_disk()
     with pytest.raises(BadValue, match="cannot be written: No space left"):
-        replayed.save(Case(**{**vars(CASE), "status": 500}), file, force=True)
-    assert replayed._read(file) == CASE
+        cases.save(Case(**{**vars(CASE), "status": 500}), file, force=True)
+    assert cases.read(file) == CASE
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_case_written_over_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     file, link = tmp_path / "one.json", tmp_path / "link.json"
-    replayed.save(CASE, file, force=False)
+    cases.save(CASE, file, force=False)
     file.chmod(0o640)
     link.symlink_to(file)
-    replayed.save(CASE, link, force=True)
+    cases.save(CASE, link, force=True)
     assert link.is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_a_device_is_not_written_over() -> None:
     with pytest.raises(BadValue, match="is no file"):
-        replayed.save(CASE, Path("/dev/null"), force=True)
+        cases.save(CASE, Path("/dev/null"), force=True)
 
 
 def nested(levels: int) -> Any:
@@ -235,14 +231,14 @@ def nested(levels: int) -> Any:
 
 def test_an_answer_too_deep_to_be_compared_is_a_text_and_no_case(tmp_path: Path) -> None:
     deepest = Case(**{**vars(CASE), "answer": nested(200)})
-    replayed.save(deepest, tmp_path / "fits.json", force=False)
-    read = replayed._read(tmp_path / "fits.json")
+    cases.save(deepest, tmp_path / "fits.json", force=False)
+    read = cases.read(tmp_path / "fits.json")
     assert replayed._same(read.answer, nested(200))
     assert len(replayed._pretty(200, read.answer)) == 400
-    assert replayed._value(b"[" * 900 + b"]" * 900) == "[" * 900 + "]" * 900
-    replayed.save(Case(**{**vars(CASE), "answer": nested(201)}), tmp_path / "deep.json", force=True)
+    assert cases.value(b"[" * 900 + b"]" * 900) == "[" * 900 + "]" * 900
+    cases.save(Case(**{**vars(CASE), "answer": nested(201)}), tmp_path / "deep.json", force=True)
     with pytest.raises(BadValue, match=r"deep\.json is no case: its answer is nested deeper"):
-        replayed._read(tmp_path / "deep.json")
+        cases.read(tmp_path / "deep.json")
 
 
 def test_headers_about_one_connection_are_not_sent_whoever_wrote_the_case() -> None:
@@ -295,16 +291,16 @@ def test_what_is_no_case_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "bad.json"
     file.write_text(text)
     with pytest.raises(BadValue, match=r"bad\.json is no case"):
-        replayed._read(file)
+        cases.read(file)
 
 
 def test_a_case_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="cannot be read"):
-        replayed._read(tmp_path)
+        cases.read(tmp_path)
     with pytest.raises(BadValue, match="cannot be written"):
-        replayed.save(CASE, Path("/proc/none/case.json"), force=False)
+        cases.save(CASE, Path("/proc/none/case.json"), force=False)
     with pytest.raises(BadValue, match="has no case"):
-        replayed.files([tmp_path])
+        cases.files([tmp_path])
 
 
 @pytest.mark.parametrize(

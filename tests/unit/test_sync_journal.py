@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sqlite3
 import struct
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -241,12 +241,9 @@ def test_a_content_in_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -
 
 
 def test_nothing_is_left_of_a_content_that_could_not_be_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_disk: Callable[[], None]
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
+    fill_disk()
     with Journal(tmp_path) as journal, pytest.raises(OwnFolderUnusable, match="No space left"):
         journal.keep(b"old")
     assert list((tmp_path / ".devkit/trash/contents").iterdir()) == []
