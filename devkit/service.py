@@ -133,6 +133,7 @@ def wait_ready(
                 if found.is_ready:
                     return found
             last = f"its state is {found.state!r}"
+        # Nothing listens yet, or the load before is still the last one: nobody tells when.
         time.sleep(min(_RETRY_S, remaining))
     raise NotReady(
         f"The service was not ready within {timeout_s:g} s: {last}.",

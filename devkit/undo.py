@@ -91,7 +91,7 @@ def _check(workspace: Workspace, journal: Journal, records: Sequence[Record]) ->
         if now.get(path, workspace.look(path)) != record.new:
             raise _has_changed(journal, record, workspace.shown(path))
         old = record.old
-        if old is not None and old.kind == FILE and not journal.holds(old.digest):
+        if old is not None and old.kind == FILE and not journal.contents.holds(old.digest):
             raise _is_gone(record, workspace.shown(path))
         now[path] = old
 
@@ -108,7 +108,7 @@ def _restore(workspace: Workspace, journal: Journal, record: Record) -> None:
     elif old.kind == LINK:
         workspace.link(path, old.digest, now)
     else:
-        content = journal.content(old.digest)
+        content = journal.contents.content(old.digest)
         if content is None:
             raise _is_gone(record, workspace.shown(path))
         workspace.write(path, content, now, old.executable)
@@ -123,8 +123,8 @@ def _is_gone(record: Record, shown: str) -> BadValue:
 
 def _has_changed(journal: Journal, record: Record, shown: str) -> BadValue:
     hint, old = "Look at it, and change it by hand.", record.old
-    if old is not None and old.kind == FILE and journal.holds(old.digest):
-        hint = f"Its old content is {journal.place(old.digest)}"
+    if old is not None and old.kind == FILE and journal.contents.holds(old.digest):
+        hint = f"Its old content is {journal.contents.place(old.digest)}"
     return BadValue(f"{shown} has changed since.", hint=hint)
 
 

@@ -5,37 +5,27 @@ In the workspace's .devkit/trash: a database of what was done, and the contents 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import shutil
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from devkit.own_folder import own_folder, own_path, usable
 from devkit.sync import database as files
 from devkit.sync.agent import places
-from devkit.sync.agent.places import TEMPORARY
-from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry, Staged
-from devkit.sync.agent.staged import temporary_name
+from devkit.sync.agent.side import FILE, FOLDER, LINK, Entry
+from devkit.sync.contents import MOST_BYTES, Contents
 from devkit.sync.reconcile import SideName
 
-# What is kept at most: the oldest goes first, and what is older goes anyway.
-MOST_BYTES = 1_000_000_000
+# What is older goes.
 MOST_AGE_S = 30 * 24 * 3600
 _PRUNE_EVERY = 200
 _PRUNE_EVERY_BYTES = MOST_BYTES // 10
-# What is staged is written to as long as it comes.
-_ON_ITS_WAY_S = 3600
 _TABLE = """
 CREATE TABLE IF NOT EXISTS changes
     (id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL, service TEXT, side TEXT, path BLOB,
@@ -47,7 +37,6 @@ _COLUMNS = [
     *("old_kind", "old_digest", "old_executable"),
     *("new_kind", "new_digest", "new_executable", "why"),
 ]
-_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -81,12 +70,11 @@ class Journal:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._contents = own_path(root, "trash", "contents")
+        self.contents = Contents(root)
         self._path = own_path(root, "trash") / "journal.db"
         self._stored = partial(files.as_os_error, "the journal", self._path)
         self._database: sqlite3.Connection | None = None
-        self._sound = set[str]()
-        self._written = self._kept = 0
+        self._written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -96,87 +84,10 @@ class Journal:
 
     def make(self) -> None:
         """Make it now, and see that it can be written: for who is about to change something."""
-        self._made()
+        self.contents.make()
         with self._stored():
             self._opened()
         files.refuse_read_only(self._path)
-
-    def place(self, digest: str) -> Path:
-        """Where the content with that digest is kept, if it is."""
-        return self._contents / digest
-
-    def holds(self, digest: str) -> bool:
-        """Whether a content is kept, and is what its digest says."""
-        try:
-            is_file = _DIGEST.fullmatch(digest) and stat.S_ISREG(self.place(digest).lstat().st_mode)
-            if is_file and digest not in self._sound:
-                with self.place(digest).open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                        self._sound.add(digest)
-        except OSError:
-            return False
-        return bool(is_file) and digest in self._sound
-
-    def has(self, digest: str) -> bool:
-        """Whether a content is kept; from now on it is as young as a new one."""
-        if not self.holds(digest):
-            return False
-        with suppress(FileNotFoundError):
-            os.utime(self.place(digest))
-            return True
-        return False
-
-    def content(self, digest: str) -> bytes | None:
-        """Return a content; None where it is not kept any more."""
-        if not self.holds(digest):
-            return None
-        content = self.place(digest).read_bytes()
-        return content if hashlib.sha256(content).hexdigest() == digest else None
-
-    def keep(self, content: bytes) -> None:
-        """Keep a content."""
-        digest = hashlib.sha256(content).hexdigest()
-        if self.has(digest):
-            return
-        with self._coming(digest) as file:
-            file.write(content)
-        self._sound.add(digest)
-        self._kept += len(content)
-
-    def take(self, folder: int, name: str, digest: str) -> None:
-        """Move a file, by descriptor of its folder, into what is kept."""
-        if self.has(digest):
-            os.unlink(name, dir_fd=folder)
-            return
-        place = self._made() / digest
-        try:
-            os.rename(name, place, src_dir_fd=folder)
-        except OSError:  # on another file system
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-            with os.fdopen(source, "rb") as old, self._coming(digest) as new:
-                shutil.copyfileobj(old, new)
-            os.unlink(name, dir_fd=folder)
-        os.utime(place)
-        self._kept += place.stat().st_size
-
-    def stage(self, path: str) -> Staged:  # noqa: ARG002  # a content has no path here
-        """Begin a content that is too large to be kept at once."""
-        folder = os.open(self._made(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return Staged(folder, temporary_name())
-
-    def commit(
-        self,
-        staged: Staged,
-        path: str,  # noqa: ARG002
-        expect: Entry | None,  # noqa: ARG002
-        executable: bool,
-    ) -> Entry:
-        """Keep a staged content."""
-        digest = staged.digest.hexdigest()
-        (self._contents / staged.name).replace(self.place(digest))
-        self._sound.add(digest)
-        self._kept += self.place(digest).stat().st_size
-        return Entry(FILE, digest, executable)
 
     def write(
         self,
@@ -194,7 +105,7 @@ class Journal:
         with self._stored(), self._opened() as database:
             database.executemany(f"INSERT INTO changes VALUES (NULL, {marks})", rows)
         self._written += len(rows)
-        if self._written >= _PRUNE_EVERY or self._kept >= _PRUNE_EVERY_BYTES:
+        if self._written >= _PRUNE_EVERY or self.contents.kept_bytes >= _PRUNE_EVERY_BYTES:
             self.prune()
 
     def records(self, *, most: int | None = None, service: str | None = None) -> list[Record]:
@@ -210,18 +121,9 @@ class Journal:
 
     def prune(self, *, now: float | None = None) -> None:
         """Keep within what is kept at most."""
-        self._written = self._kept = 0
+        self._written = 0
         oldest = (time.time() if now is None else now) - MOST_AGE_S
-        left = MOST_BYTES
-        files = [(path.lstat(), path) for path in self._made().iterdir()]
-        for info, path in sorted(files, key=lambda item: item[0].st_mtime, reverse=True):
-            if path.name.startswith(TEMPORARY) and info.st_mtime > time.time() - _ON_ITS_WAY_S:
-                continue
-            left -= info.st_size
-            # The newest stays, however large it is.
-            if info.st_mtime < oldest or (left < 0 and left + info.st_size < MOST_BYTES):
-                with suppress(OSError):
-                    path.unlink()
+        self.contents.prune(oldest)
         with self._stored(), self._opened() as database:
             database.execute("DELETE FROM changes WHERE time < ?", (oldest,))
 
@@ -229,21 +131,6 @@ class Journal:
         """Let go of the file."""
         if self._database is not None:
             self._database.close()
-
-    def _made(self) -> Path:
-        return own_folder(self._root, "trash", "contents")
-
-    @contextmanager
-    def _coming(self, digest: str) -> Iterator[IO[bytes]]:
-        """Yield a file that becomes a content; nothing of it stays where that fails."""
-        with usable(self._contents), NamedTemporaryFile(dir=self._made(), delete=False) as file:
-            try:
-                yield file
-                file.flush()
-                Path(file.name).replace(self.place(digest))
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
 
     def _rows(self, query: str, *values: object) -> Iterator[Sequence[Any]]:
         if self._database is not None or files.is_begun(self._path):

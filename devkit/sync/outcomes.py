@@ -127,7 +127,7 @@ class Outcomes:
 
     def _keep_old(self) -> None:
         while self._old:
-            self._journal.keep(self._old[0])
+            self._journal.contents.keep(self._old[0])
             self._old.popleft()
 
     def _went_through(self, change: Change, result: Entry | Answer | None) -> None:

@@ -26,7 +26,7 @@ def only_there(plan: Plan, sides: Sides, journal: Journal) -> list[Change]:
         if change.side == "remote" and change.old is not None and change.old.kind == FILE
         if (change.new is None or change.new.digest != change.old.digest)
         if not _is_had(change.path, change.old, sides)
-        if not journal.holds(change.old.digest)
+        if not journal.contents.holds(change.old.digest)
     ]
 
 
@@ -48,7 +48,7 @@ class Safe:
 
     def is_kept(self, digest: str) -> bool:
         """Whether a content is in the trash, or was since this began."""
-        return self._journal.has(digest) or digest in self._had
+        return self._journal.contents.has(digest) or digest in self._had
 
     def is_due(self, change: Change, result: object) -> bool:
         """Whether the container refused because the old content is to be brought first."""
@@ -64,7 +64,7 @@ class Safe:
             answer = remote.request("read", path=change.path).result()
             if answer.signature is not None:
                 self._sides.transfers[change.path] = Pull(
-                    self._journal,
+                    self._journal.contents,
                     remote,
                     change.path,
                     old=None,
@@ -75,7 +75,7 @@ class Safe:
                 return
             if hashlib.sha256(answer.content).hexdigest() != change.old.digest:
                 raise Moved(answer.entry)
-            self._journal.keep(answer.content)
+            self._journal.contents.keep(answer.content)
         except MOVED:
             self._outcomes.look_again(change)
         except OSError as error:

@@ -197,7 +197,7 @@ class Workspace(Side):
     def dispose(self, folder: int, name: str, old: Entry) -> None:
         """Keep an old content in the trash."""
         if old.kind == FILE:
-            self._journal.take(folder, name, old.digest)
+            self._journal.contents.take(folder, name, old.digest)
         else:
             super().dispose(folder, name, old)
 
@@ -205,7 +205,7 @@ class Workspace(Side):
         """Keep in the trash what was put aside by one that was killed."""
         entry = self._entry(folder, name, name)
         if entry is not None and entry.kind == FILE:
-            self._journal.take(folder, name, entry.digest)
+            self._journal.contents.take(folder, name, entry.digest)
 
     def open_root(self, path: str) -> int:
         """Open the source folder, or the one that holds a model."""

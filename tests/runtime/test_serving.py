@@ -349,13 +349,21 @@ def test_an_entry_script_that_listens_with_debugpy_itself_runs(start: Start) -> 
 
 
 def test_stopping_lets_a_request_under_way_finish(start: Start) -> None:
-    slow = SCORE.replace(
-        "    total = sum(data)", "    import time; print('in run'); time.sleep(0.5)\n    total = 1"
+    held = SCORE.replace(
+        "    total = sum(data)",
+        "    import os, time\n"
+        "    print('in run')\n"
+        "    while not os.path.exists(os.path.join(os.path.dirname(__file__), 'go')):\n"
+        "        time.sleep(0.01)\n"
+        "    total = 1",
     )
-    service = start(files={"score.py": slow, "helper.py": HELPER})
+    service = start(files={"score.py": held, "helper.py": HELPER})
     request = service.later()
     until(lambda: "in run" in service.log())
     os.kill(service.pid, signal.SIGTERM)
+    until(lambda: service.ask("devkit/status")["state"] == "stopping")
+    assert request.is_waiting
+    service.write("go", "")
     assert request.reply().status == 200
 
 

@@ -44,7 +44,7 @@ def agreed(root: Path) -> None:
 
 def kept(root: Path) -> None:
     with Journal(root) as journal:
-        journal.keep(b"old")
+        journal.contents.keep(b"old")
 
 
 FILES: dict[str, Callable[[Path], object]] = {

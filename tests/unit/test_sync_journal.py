@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from devkit.errors import OwnFolderUnusable
+from devkit.sync import contents
 from devkit.sync import journal as module
 from devkit.sync.agent.side import FILE, FOLDER, Entry
 from devkit.sync.journal import Journal
@@ -26,7 +27,7 @@ def digest(content: bytes) -> str:
 def test_a_change_can_be_looked_up_with_its_old_content(tmp_path: Path) -> None:
     old, new = Entry(FILE, digest(b"old"), True), Entry(FILE, digest(b"new"))
     with Journal(tmp_path) as journal:
-        journal.keep(b"old")
+        journal.contents.keep(b"old")
         journal.write(
             "s", [("remote", "a\udcff\n", old, new, ""), ("local", "d", None, Entry(FOLDER), "x")]
         )
@@ -34,7 +35,7 @@ def test_a_change_can_be_looked_up_with_its_old_content(tmp_path: Path) -> None:
         last, first = again.records()
         assert (first.path, first.old, first.new, first.side) == ("a\udcff\n", old, new, "remote")
         assert (last.why, last.old, last.new) == ("x", None, Entry(FOLDER))
-        assert again.place(old.digest).read_bytes() == b"old"
+        assert again.contents.place(old.digest).read_bytes() == b"old"
         assert again.record(first.id) == first
         assert again.record(99) is None
         assert again.records(service="other") == []
@@ -47,11 +48,11 @@ def test_a_file_that_is_taken_is_moved(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     folder = os.open(tmp_path, os.O_RDONLY)
     with Journal(tmp_path) as journal:
-        journal.take(folder, "a", digest(b"old"))
+        journal.contents.take(folder, "a", digest(b"old"))
         assert not (tmp_path / "a").exists()
-        assert journal.place(digest(b"old")).read_bytes() == b"old"
+        assert journal.contents.place(digest(b"old")).read_bytes() == b"old"
         (tmp_path / "b").write_bytes(b"old")
-        journal.take(folder, "b", digest(b"old"))
+        journal.contents.take(folder, "b", digest(b"old"))
         assert not (tmp_path / "b").exists()
     os.close(folder)
 
@@ -64,8 +65,8 @@ def test_a_file_of_another_file_system_is_copied(
     folder = os.open("/dev/shm", os.O_RDONLY)
     try:
         with Journal(tmp_path) as journal:
-            journal.take(folder, other.name, digest(b"old"))
-            assert journal.place(digest(b"old")).read_bytes() == b"old"
+            journal.contents.take(folder, other.name, digest(b"old"))
+            assert journal.contents.place(digest(b"old")).read_bytes() == b"old"
             assert [path.name for path in (tmp_path / ".devkit/trash/contents").iterdir()] == [
                 digest(b"old")
             ]
@@ -78,34 +79,34 @@ def test_a_file_of_another_file_system_is_copied(
 def test_the_oldest_contents_go_first_and_the_newest_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 25)
+    monkeypatch.setattr(contents, "MOST_BYTES", 25)
     now = time.time()
     with Journal(tmp_path) as journal:
         for age, content in enumerate([b"3" * 10, b"2" * 10, b"1" * 10, b"0" * 10]):
-            journal.keep(content)
-            os.utime(journal.place(digest(content)), (now - 10 + age, now - 10 + age))
+            journal.contents.keep(content)
+            os.utime(journal.contents.place(digest(content)), (now - 10 + age, now - 10 + age))
         journal.prune(now=now)
-        kept = [c for c in (b"3", b"2", b"1", b"0") if journal.place(digest(c * 10)).exists()]
+        kept = [c for c in (b"3", b"2", b"1", b"0") if journal.contents.holds(digest(c * 10))]
         assert kept == [b"1", b"0"]
-        journal.keep(b"x" * 100)
+        journal.contents.keep(b"x" * 100)
         journal.prune(now=now + 1)
-        assert journal.place(digest(b"x" * 100)).exists()
+        assert journal.contents.place(digest(b"x" * 100)).exists()
 
 
 def test_what_is_too_old_goes(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.keep(b"old")
+        journal.contents.keep(b"old")
         journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
         journal.prune(now=time.time() + module.MOST_AGE_S + 10)
-        assert not journal.place(digest(b"old")).exists()
+        assert not journal.contents.place(digest(b"old")).exists()
         assert journal.records() == []
 
 
 def test_it_prunes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 1)
+    monkeypatch.setattr(contents, "MOST_BYTES", 1)
     with Journal(tmp_path) as journal:
         for number in range(3):
-            journal.keep(b"content %d" % number)
+            journal.contents.keep(b"content %d" % number)
         rows = [("local", f"{n}", None, Entry(FOLDER), "") for n in range(200)]
         journal.write("s", rows)  # type: ignore[arg-type]
         assert len(list((tmp_path / ".devkit/trash/contents").iterdir())) == 1
@@ -114,18 +115,18 @@ def test_it_prunes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_it_prunes_by_itself_after_few_large_contents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    monkeypatch.setattr(contents, "MOST_BYTES", 100)
     monkeypatch.setattr(module, "_PRUNE_EVERY_BYTES", 10)
     with Journal(tmp_path) as journal:
-        coming = journal.stage("a")
+        coming = journal.contents.stage("a")
         for number in range(5):
-            staged = journal.stage("a")
+            staged = journal.contents.stage("a")
             staged.add(b"%d" % number * 60)
-            journal.commit(staged, "a", None, executable=False)
+            journal.contents.commit(staged, "a", None, executable=False)
             staged.close()
             journal.write("s", [("local", "a", None, Entry(FOLDER), "")])
         coming.add(b"coming")
-        entry = journal.commit(coming, "a", None, executable=False)
+        entry = journal.contents.commit(coming, "a", None, executable=False)
         coming.close()
         kept = {path.name for path in (tmp_path / ".devkit/trash/contents").iterdir()}
         assert kept == {digest(b"4" * 60), entry.digest}
@@ -142,7 +143,7 @@ def test_who_only_reads_makes_nothing(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         assert journal.records() == []
         assert journal.record(1) is None
-        assert not journal.has(digest(b"old"))
+        assert not journal.contents.has(digest(b"old"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,9 +236,9 @@ def test_a_content_in_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -
     place.parent.mkdir(parents=True)
     place.write_bytes(b"other")
     with Journal(tmp_path) as journal:
-        assert journal.content(digest(b"old")) is None
-        journal.keep(b"old")
-        assert journal.content(digest(b"old")) == b"old"
+        assert journal.contents.content(digest(b"old")) is None
+        journal.contents.keep(b"old")
+        assert journal.contents.content(digest(b"old")) == b"old"
 
 
 def test_nothing_is_left_of_a_content_that_could_not_be_kept(
@@ -245,19 +246,19 @@ def test_nothing_is_left_of_a_content_that_could_not_be_kept(
 ) -> None:
     fill_disk()
     with Journal(tmp_path) as journal, pytest.raises(OwnFolderUnusable, match="No space left"):
-        journal.keep(b"old")
+        journal.contents.keep(b"old")
     assert list((tmp_path / ".devkit/trash/contents").iterdir()) == []
 
 
 def test_a_broken_list_of_changes_is_set_aside_and_the_contents_stay(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.keep(b"old")
-        kept = list(journal.place("").iterdir())
+        journal.contents.keep(b"old")
+        kept = list(journal.contents.place("").iterdir())
     path = tmp_path / ".devkit" / "trash" / "journal.db"
     path.write_bytes(b"no database" * 500)
     with Journal(tmp_path) as journal:
         assert journal.records() == []
-        assert list(journal.place("").iterdir()) == kept
+        assert list(journal.contents.place("").iterdir()) == kept
     assert [p.read_bytes()[:11] for p in path.parent.glob("journal.db.broken-*")] == [
         b"no database"
     ]

@@ -195,7 +195,7 @@ def test_what_is_replaced_or_deleted_is_in_the_trash(made: Made, journal: Journa
     made.side.write("score.py", b"new", file(made, "score.py"), executable=False)
     made.side.delete("score.py", file(made, "score.py"))
     for content in (b"code", b"new"):
-        assert journal.place(hashlib.sha256(content).hexdigest()).read_bytes() == content
+        assert journal.contents.place(hashlib.sha256(content).hexdigest()).read_bytes() == content
 
 
 def test_what_a_killed_devkit_put_aside_goes_to_the_trash(made: Made, journal: Journal) -> None:
@@ -206,4 +206,4 @@ def test_what_a_killed_devkit_put_aside_goes_to_the_trash(made: Made, journal: J
     made.side.scan()
     made.side.sweep()
     assert not (made.source / f"{ASIDE}1-1-1").exists()
-    assert journal.place(hashlib.sha256(b"an edit").hexdigest()).exists()
+    assert journal.contents.place(hashlib.sha256(b"an edit").hexdigest()).exists()

@@ -34,7 +34,7 @@ def entry(text: str) -> Entry:
 def changed(journal: Journal, path: str, old: str | None, new: str | None) -> None:
     """A change that the other side made, whose old content was kept."""
     if old is not None:
-        journal.keep(old.encode())
+        journal.contents.keep(old.encode())
     before, after = (None if text is None else entry(text) for text in (old, new))
     journal.write("s", [("local", path, before, after, "")])
 
@@ -64,12 +64,12 @@ def test_what_the_container_gets_back_by_an_undo_is_no_change_of_its_own(
 ) -> None:
     (tmp_path / "a").write_text("three")
     for old, new in (("one", "two"), ("two", "three")):
-        journal.keep(old.encode())
+        journal.contents.keep(old.encode())
         journal.write("s", [("remote", "a", entry(old), entry(new), "")])
     for text, since in (("two", "three"), ("one", "two")):
         taken_back(workspace, journal)
         assert (tmp_path / "a").read_text() == text
-        journal.keep(since.encode())
+        journal.contents.keep(since.encode())
         journal.write("s", [("remote", "a", entry(since), entry(text), "")])
     with pytest.raises(BadValue, match="nothing to undo"):
         taken_back(workspace, journal)
@@ -156,7 +156,7 @@ def test_a_content_that_is_not_what_its_digest_says_is_not_kept_any_more(
     (tmp_path / "a").write_text("two")
     (tmp_path / "other").write_text("one" if is_link else "other")
     changed(journal, "a", "one", "two")
-    place = journal.place(entry("one").digest)
+    place = journal.contents.place(entry("one").digest)
     place.unlink()
     place.symlink_to(tmp_path / "other") if is_link else place.write_text("other")
     with Journal(tmp_path) as again, pytest.raises(BadValue, match="not kept any more"):
